@@ -1,0 +1,96 @@
+# The front door: `make help` lists the targets. Each one sets itself up in .venv; nothing else on
+# the machine is touched, and only the set-up needs a network (or a folder of wheels: PIP_FIND_LINKS).
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+BIN := .venv/bin
+WORKERS ?= 2
+
+# The first of these that is new enough; `make PYTHON=/some/python3` chooses another.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && \
+	{ echo $$python; break; }; done)
+
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+
+.PHONY: help setup demo test slow cover check fmt fmt-check lint type layers guards bench docs vectors clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+# --- set-up: what the demo needs first, so that it starts soon; the developer's tools after it ------
+
+.venv/.demo: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Tallystick needs Python 3.11 or newer, and none was found as python3 or python3.11 to python3.14: install one, or name it with make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: install its venv module (on Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; }
+	@echo "Setting up .venv with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv .venv
+	@$(PIP) hatchling
+	@$(PIP) --no-build-isolation -e '.[demo]'
+	@touch $@
+
+.venv/.ready: .venv/.demo
+	@echo "Adding the developer's tools ..."
+	@$(PIP) --no-build-isolation -e '.[demo,dev]'
+	@touch $@
+
+setup: .venv/.ready ## make .venv with everything pinned in constraints.txt
+
+# --- use ---------------------------------------------------------------------------------------
+
+demo: .venv/.demo ## run the standard recipe as a small consortium, and check what it promises
+	$(BIN)/tally demo
+
+bench: .venv/.demo ## measure a round, the ledger, aggregation and proofs
+	$(BIN)/tally bench round
+	$(BIN)/tally bench ledger
+	$(BIN)/tally bench aggregate
+	$(BIN)/tally bench proofs
+
+# --- tests -------------------------------------------------------------------------------------
+
+test: .venv/.ready ## run the tests and every documented example
+	$(BIN)/pytest -q -n $(WORKERS)
+
+slow: .venv/.ready ## run the tests that take longer
+	$(BIN)/pytest -q -n $(WORKERS) -m 'slow and not network and not gpu' || test $$? -eq 5  # 5: none yet
+
+cover: .venv/.ready ## measure branch coverage
+	$(BIN)/pytest -q -n $(WORKERS) --cov --cov-report=term
+
+# --- checks: the same ones CI runs ---------------------------------------------------------------
+
+check: fmt-check lint type layers guards ## everything that can be said without running the tests
+
+fmt: .venv/.ready ## rewrite the sources in the house style
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+fmt-check: .venv/.ready
+	$(BIN)/ruff format --check
+
+lint: .venv/.ready ## ruff, every rule
+	$(BIN)/ruff check
+
+type: .venv/.ready ## basedpyright, strict below lab
+	$(BIN)/basedpyright
+
+layers: .venv/.ready ## imports point down only
+	$(BIN)/lint-imports --no-cache
+
+guards: .venv/.ready ## no floats on the ledger, small files, unique codes, pages up to date
+	$(BIN)/pytest -q tests/guards
+
+# --- generated files -----------------------------------------------------------------------------
+
+docs: .venv/.ready ## rewrite the generated pages
+	$(BIN)/python scripts/make_docs.py
+
+vectors: .venv/.ready ## rewrite the test vectors
+	$(BIN)/python scripts/make_vectors.py
+
+clean: ## remove .venv and every cache
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist .coverage .coverage.*
+	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Keys and signatures, tagged hashes, chunk trees, Merkle lists and maps."""

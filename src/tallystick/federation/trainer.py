@@ -1,0 +1,301 @@
+"""The user's side of a round: train on own data, evaluate on own data.
+
+Any object with the two methods of `Trainer` is one; objects shaped like Flower's ``NumPyClient``
+are accepted without Flower. Whatever a trainer does wrong becomes a `TrainerError` here, so that
+the member loses a turn and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+
+from tallystick.errors import ConfigError
+from tallystick.federation.arrays import Arrays, TrainerError, as_arrays, check_arrays
+from tallystick.federation.child import Facts, run_child
+
+__all__ = [
+    "NumPyClientTrainer",
+    "TrainResult",
+    "Trainer",
+    "TrainerError",
+    "as_arrays",
+    "as_trainer",
+    "evaluate_once",
+    "read_only",
+    "score_bps",
+    "train_once",
+]
+
+FULL_SCORE_BPS = 10_000
+
+
+@runtime_checkable
+class Trainer(Protocol):
+    """A site's own training and judgement; its data never leave it."""
+
+    def train(
+        self, parameters: Arrays, config: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], int] | tuple[Mapping[str, Any], int, Mapping[str, Any]]:
+        """Train from ``parameters`` and return new ones, the number of examples, and metrics.
+
+        The dictionary and its arrays are the trainer's to change. The result has the same names,
+        shapes and dtypes. ``config`` is read-only: the task's ``[train]`` table plus ``round``,
+        ``seed`` and ``member``. Metrics, the third item, are optional.
+        """
+        ...
+
+    def evaluate(
+        self, parameters: Arrays, config: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], int]:
+        """Return metrics of ``parameters`` on own data, and the number of examples."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """Checked parameters (C-ordered, native byte order), examples used, finite metrics."""
+
+    parameters: Arrays
+    num_examples: int
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NumPyClientTrainer:
+    """An object with Flower's ``fit`` and ``evaluate`` over lists of arrays, as a `Trainer`.
+
+    Parameters
+    ----------
+    client
+        Has ``fit(list, config) -> (list, n, metrics)`` and
+        ``evaluate(list, config) -> (loss, n, metrics)``.
+    names
+        The parameters' names in the list's order; needed unless the model's are ``p000`` and so on.
+    """
+
+    client: Any
+    names: tuple[str, ...] | None = None
+
+    def train(
+        self, parameters: Arrays, config: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], int, Mapping[str, Any]]:
+        """See `Trainer.train`."""
+        names = self._order(parameters)
+        fitted = self.client.fit([parameters[name] for name in names], dict(config))
+        values, num_examples, metrics = _unpack(fitted, "fit", "(list of arrays, int, dict)", (3,))
+        if not isinstance(values, list):
+            msg = f"fit returned a {type(values).__name__} of parameters, not a list"
+            raise TrainerError(msg)
+        arrays = cast("list[object]", values)
+        if len(arrays) != len(names):
+            msg = f"fit returned {len(arrays)} arrays, the model has {len(names)}"
+            raise TrainerError(msg)
+        return dict(zip(names, arrays, strict=True)), num_examples, metrics
+
+    def evaluate(
+        self, parameters: Arrays, config: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], int]:
+        """See `Trainer.evaluate`; the loss is among the metrics as ``loss``."""
+        arrays = [parameters[name] for name in self._order(parameters)]
+        judged = self.client.evaluate(arrays, dict(config))
+        loss, num_examples, metrics = _unpack(judged, "evaluate", "(loss, int, dict)", (3,))
+        return {"loss": loss, **metrics}, num_examples
+
+    def initial_parameters(self) -> Arrays:
+        """Return what the client's ``get_parameters`` gives, under this trainer's names."""
+        arrays = as_arrays(self.client.get_parameters({}))
+        names = self.names or tuple(arrays)
+        if len(names) != len(arrays):
+            msg = f"get_parameters returned {len(arrays)} arrays for {len(names)} names"
+            raise ConfigError(msg)
+        return dict(zip(names, arrays.values(), strict=True))
+
+    def _order(self, parameters: Arrays) -> tuple[str, ...]:
+        if self.names is not None:
+            return self.names
+        names = tuple(sorted(parameters))
+        if any(name[:1] != "p" or not name[1:].isdigit() for name in names):
+            msg = "the model's parameters have names, and the client's lists have none"
+            raise TrainerError(msg, hint="say as_trainer(client, names=[…]) in the lists' order")
+        return names
+
+
+def as_trainer(trainer: object, names: Sequence[str] | None = None) -> Trainer:
+    """Return ``trainer`` as a `Trainer`: itself, or a ``NumPyClient``-shaped object adapted.
+
+    ``names`` gives such a client's parameters their names, in the order of its lists.
+
+    Raises
+    ------
+    ConfigError
+        It has the methods of neither, or is a class where an instance is needed.
+    """
+    if isinstance(trainer, type):
+        msg = f"{trainer.__name__} is a class: give an instance of it"
+        raise ConfigError(msg)
+    has = {
+        name
+        for name in ("train", "evaluate", "fit", "get_parameters")
+        if callable(getattr(trainer, name, None))
+    }
+    # A client may call one of its own helpers `train`; a Trainer has no use for both of the others.
+    if has >= {"fit", "evaluate"} and ("get_parameters" in has or "train" not in has):
+        return NumPyClientTrainer(trainer, None if names is None else tuple(names))
+    if has >= {"train", "evaluate"}:
+        return cast("Trainer", trainer)
+    msg = f"{type(trainer).__name__} is no trainer: it lacks train() or evaluate()"
+    raise ConfigError(msg, hint="give it both, or fit() and evaluate() as Flower's NumPyClient")
+
+
+def read_only(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a copy of ``config`` that cannot be changed, nested tables and lists included."""
+    return MappingProxyType({key: _frozen(value) for key, value in config.items()})
+
+
+def train_once(
+    trainer: Trainer,
+    parameters: Mapping[str, np.ndarray],
+    config: Mapping[str, Any],
+    *,
+    limit_seconds: float | None = None,
+    isolate: bool = False,
+) -> TrainResult:
+    """Return what ``trainer`` makes of ``parameters``, checked.
+
+    Parameters
+    ----------
+    limit_seconds
+        How long an isolated trainer may take. Inline nothing can stop it, so it is not applied.
+    isolate
+        Train in a child process (`tallystick.federation.child`). What the trainer then stores on
+        itself is lost with the child.
+
+    Raises
+    ------
+    TrainerError
+        It raised (``traceback`` has the text), ran too long, died, or returned something that is
+        not ``(parameters, num_examples[, metrics])`` of the model's names, shapes and dtypes with
+        finite values.
+    """
+    if not isolate:
+        arrays, facts = _train(trainer, parameters, config)
+    else:
+        arguments = (trainer, dict(parameters), dict(config))
+        arrays, facts = run_child(_train, arguments, limit_seconds=limit_seconds)
+    return TrainResult(arrays, facts["num_examples"], facts["metrics"])
+
+
+def evaluate_once(
+    trainer: Trainer, parameters: Mapping[str, np.ndarray], config: Mapping[str, Any]
+) -> tuple[dict[str, float], int]:
+    """Return the metrics of ``parameters`` on the trainer's data, and how many examples it used.
+
+    Raises
+    ------
+    TrainerError
+        The trainer raised, or returned something that is not ``(metrics, num_examples)``.
+    """
+    copies = {name: np.array(array) for name, array in parameters.items()}
+    try:
+        judged = trainer.evaluate(copies, read_only(config))
+    except TrainerError:
+        raise
+    except (Exception, SystemExit) as error:  # a trainer may do anything
+        raise _failure(error, of=trainer.evaluate) from error
+    metrics, num_examples = _unpack(judged, "evaluate", "(dict of metrics, int)", (2,))
+    return _metrics(metrics), _num_examples(num_examples)
+
+
+def score_bps(metrics: Mapping[str, float], score: str) -> int:
+    """Return the metric named ``score``, of 0 to 1, in basis points (to the nearest, ties to even).
+
+    Raises
+    ------
+    TrainerError
+        There is no such metric, or it lies outside 0 to 1.
+    """
+    if score not in metrics:
+        known = ", ".join(sorted(metrics)) or "none"
+        msg = f"evaluate returned no metric '{score}' that is a finite number"
+        raise TrainerError(msg, hint=f"it returned: {known}")
+    value = metrics[score]
+    if not 0 <= value <= 1:
+        msg = f"metric '{score}' is {value}: a score lies between 0 and 1, larger is better"
+        raise TrainerError(msg)
+    return round(value * FULL_SCORE_BPS)
+
+
+def _train(
+    trainer: Trainer, parameters: Mapping[str, np.ndarray], config: Mapping[str, Any]
+) -> tuple[Arrays, Facts]:
+    # Copies: a blob's memory map cannot be written to, and in a simulation members share arrays.
+    copies = {name: np.array(array) for name, array in parameters.items()}
+    try:
+        returned = trainer.train(copies, read_only(config))
+    except TrainerError:
+        raise
+    except (Exception, SystemExit) as error:  # a trainer may do anything
+        raise _failure(error, of=trainer.train) from error
+    wanted = "(parameters, num_examples[, metrics])"
+    trained, num_examples, *rest = _unpack(returned, "train", wanted, (2, 3))
+    try:
+        arrays = as_arrays(trained)
+    except ConfigError as error:
+        raise TrainerError(str(error), hint=error.hint) from error
+    check_arrays(arrays, parameters)
+    arrays = {name: arrays[name] for name in sorted(arrays)}
+    return arrays, {
+        "num_examples": _num_examples(num_examples),
+        "metrics": _metrics(rest[0] if rest else {}),
+    }
+
+
+def _failure(error: BaseException, of: Callable[..., object]) -> TrainerError:
+    text = "".join(traceback.format_exception(error))
+    return TrainerError(f"{of.__name__}() raised {type(error).__name__}: {error}", traceback=text)
+
+
+def _unpack(returned: object, method: str, wanted: str, lengths: tuple[int, ...]) -> Any:  # noqa: ANN401
+    items = cast("Sequence[object]", returned) if isinstance(returned, tuple | list) else ()
+    if len(items) in lengths:
+        return items
+    msg = f"{method}() returned something that is not {wanted}"
+    raise TrainerError(msg)
+
+
+def _num_examples(value: object) -> int:
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    number = int(cast("int", value)) if whole else -1
+    if number < 0:
+        msg = f"num_examples is {value!r}: a whole number of rows, at least 0"
+        raise TrainerError(msg)
+    return number
+
+
+def _metrics(values: object) -> dict[str, float]:
+    """Return the finite numbers among ``values``; notes a trainer adds for itself stay with it."""
+    if not isinstance(values, Mapping):
+        msg = f"metrics are of type {type(values).__name__}, not a dict"
+        raise TrainerError(msg)
+    numbers: dict[str, float] = {}
+    for name, value in cast("Mapping[object, object]", values).items():
+        if isinstance(value, int | float | np.number) and not isinstance(value, np.complexfloating):
+            number = float(cast("float", value))
+            if math.isfinite(number):
+                numbers[str(name)] = number
+    return numbers
+
+
+def _frozen(value: Any) -> Any:  # noqa: ANN401 - whatever TOML can hold
+    if isinstance(value, Mapping):
+        return read_only(cast("Mapping[str, Any]", value))
+    if isinstance(value, list):
+        return tuple(_frozen(item) for item in cast("list[Any]", value))
+    return value

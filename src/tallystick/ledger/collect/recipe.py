@@ -1,0 +1,337 @@
+"""Recipes compiled from terms: steps in order, references, and the static check.
+
+A bare name means this list, then ``setup``, then (in ``close``) the last completed round;
+``x@-k`` is the k-th last completed round.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, ClassVar
+
+from tallystick.errors import ConfigError
+from tallystick.ledger.collect.rows import MechanismError
+from tallystick.ledger.terms import APPROVE, COSIGN, Need, Stage, Terms, phase_stages
+from tallystick.mechanisms.records import CLOSE, ROUND, SETUP, Artefact, Attestation, Complaint
+from tallystick.mechanisms.registry import make_rule, rule_digest
+from tallystick.mechanisms.rule import Place
+
+if TYPE_CHECKING:
+    from tallystick.mechanisms.rule import Rule
+
+__all__ = ["BadTermsError", "Plan", "Step", "check_terms", "parse_reference", "parse_who", "plan_of"]
+
+REFERENCE = re.compile(r"^([a-z0-9][a-z0-9._-]*)(?:@-([1-9][0-9]{0,3}))?$")
+WHO_TERM = re.compile(r"^([a-z0-9][a-z0-9._-]*)(:other)?$")
+HEADROOM = 2**14  # members x weight cap: int32 values on scales of 2^16 stay below 2^62
+RESERVED = ("owner", "members", "parties")
+
+
+class BadTermsError(MechanismError):
+    """The terms contradict themselves or name something that does not exist."""
+
+    slug: ClassVar[str] = "bad-terms"
+    code: ClassVar[int] = 520
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A stage with its rule, at its place in a phase's list."""
+
+    stage: Stage
+    rule: Rule
+    phase: int
+    position: int
+
+    @property
+    def attested(self) -> bool:
+        """Whether its output is opened under the members' signatures."""
+        return self.rule.place is Place.ATTESTED
+
+    @property
+    def on_ledger(self) -> bool:
+        """Whether it folds at once, asking nobody."""
+        return self.rule.place is Place.LEDGER
+
+    @property
+    def cosign(self) -> bool:
+        """Whether members sign a statement known beforehand."""
+        return self.rule.place is Place.LOCAL and self.rule.record is Attestation
+
+    @property
+    def held(self) -> bool:
+        """Whether it collects artefacts, whose bytes holders must confirm."""
+        return self.rule.record is Artefact
+
+    @property
+    def need(self) -> Need:
+        """How many are enough; a challenge never falls short."""
+        if self.rule.record is Complaint and self.stage.need == Need():
+            return Need(0)
+        return self.stage.need
+
+    @property
+    def escrow(self) -> int:
+        """What the rule moves from a record's author into the task's escrow."""
+        return int(getattr(self.rule, "escrow", 0))
+
+    @property
+    def yields_model(self) -> bool:
+        """Whether the output's first live subject is a model."""
+        return bool(getattr(self.rule, "yields_model", False))
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """The rosters the stage writes."""
+        if self.rule.id.partition("/")[0] not in {"select", "join"} or self.stage.name in {
+            APPROVE,
+            COSIGN,
+        }:
+            return ()
+        return self.stage.into or (self.stage.name,)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A task's steps by phase, how far references reach back, and which stage makes the model."""
+
+    phases: tuple[tuple[Step, ...], tuple[Step, ...], tuple[Step, ...]]
+    depth: int
+    model_stage: str
+
+    def find(self, phase: int, name: str) -> Step | None:
+        """Return a phase's step by stage name."""
+        for step in self.phases[phase]:
+            if step.stage.name == name:
+                return step
+        return None
+
+
+def parse_reference(text: str) -> tuple[str, int]:
+    """Return the stage a reference names and how many completed rounds back (0: this one).
+
+    Raises
+    ------
+    BadTermsError
+        Neither ``name`` nor ``name@-k``.
+    """
+    match = REFERENCE.match(text)
+    if match is None:
+        msg = f"'{text}' is not a reference: NAME or NAME@-K"
+        raise BadTermsError(msg)
+    return match[1], int(match[2] or 0)
+
+
+def parse_who(text: str) -> tuple[tuple[bool, str, bool], ...]:
+    """Return the terms of a roster expression: (added, name, other groups).
+
+    Raises
+    ------
+    BadTermsError
+        Not ``NAME[:other] [(+|-) NAME]…``.
+    """
+    words = text.split()
+    found: list[tuple[bool, str, bool]] = []
+    added = True
+    for index, word in enumerate(words):
+        if index % 2:
+            if word not in {"+", "-"}:
+                break
+            added = word == "+"
+            continue
+        match = WHO_TERM.match(word)
+        if match is None:
+            break
+        found.append((added, match[1], bool(match[2])))
+    if not words or len(found) * 2 - 1 != len(words):
+        msg = f"'{text}' is not a roster: NAME, NAME:other, or names joined by + and -"
+        raise BadTermsError(msg)
+    return tuple(found)
+
+
+@lru_cache(maxsize=256)
+def plan_of(terms: Terms) -> Plan:
+    """Compile ``terms``.
+
+    Raises
+    ------
+    BadTermsError
+        A rule is unknown or refuses its parameters.
+    """
+    phases = tuple(
+        tuple(_step(stage, phase, position) for position, stage in enumerate(stages))
+        for phase, stages in (
+            (phase, phase_stages(terms, phase)) for phase in (SETUP, ROUND, CLOSE)
+        )
+    )
+    depth, parents = 1, [""]
+    for stage in (*terms.setup, *terms.round, *terms.close):
+        named = (*stage.of, *(reference for _, reference in stage.refs))
+        for reference in (*named, *((stage.parent,) if stage.parent else ())):
+            depth = max(depth, parse_reference(reference)[1])
+        if stage.parent:
+            parents.append(parse_reference(stage.parent)[0])
+    makers = [step.stage.name for step in phases[ROUND] if step.yields_model]
+    model_stage = makers[-1] if makers else parents[-1]
+    return Plan((phases[SETUP], phases[ROUND], phases[CLOSE]), depth, model_stage)
+
+
+def _step(stage: Stage, phase: int, position: int) -> Step:
+    try:
+        rule = make_rule(stage.rule, dict(stage.parameters))
+    except ConfigError as error:
+        msg = f"stage '{stage.name}': {error}"
+        raise BadTermsError(msg, hint=error.hint) from error
+    return Step(stage, rule, phase, position)
+
+
+def check_terms(terms: Terms, *, trial: bool, faults: int) -> Plan:
+    """Check everything about ``terms`` that can be known before the task starts.
+
+    Raises
+    ------
+    BadTermsError
+        Says which stage breaks which rule.
+    """
+    _check_rosters(terms)
+    plan = plan_of(terms)
+    pins = {pin.rule: pin.digest for pin in terms.pins}
+    sizes = {name: len(terms.roster(name)) for name in _named(terms)}
+    sizes["parties"] = len(terms.parties)
+    for phase in (SETUP, ROUND, CLOSE):
+        names: set[str] = set()
+        for step in plan.phases[phase]:
+            where = f"stage '{step.stage.name}'"
+            if step.stage.name in names:
+                msg = f"{where} appears twice in one list"
+                raise BadTermsError(msg)
+            _check_rule(step, where, pins)
+            _check_references(terms, plan, step, where)
+            _check_who(step, where, sizes)
+            if not trial:
+                _check_windows(terms, step, where, faults)
+            names.add(step.stage.name)
+            for written in step.writes:
+                sizes[written] = _size(step, sizes)
+    return plan
+
+
+def _named(terms: Terms) -> tuple[str, ...]:
+    return ("owner", *(roster.name for roster in terms.rosters))
+
+
+def _check_rosters(terms: Terms) -> None:
+    names = [roster.name for roster in terms.rosters]
+    problem = ""
+    if terms.version != 1:
+        problem = f"terms of version {terms.version}; this program knows version 1"
+    elif names != sorted(set(names)) or "members" not in names:
+        problem = "rosters are sorted, named once, and 'members' is one of them"
+    elif any(list(r.members) != sorted(set(r.members)) for r in terms.rosters):
+        problem = "a roster's members are sorted and named once"
+    elif not terms.roster("members"):
+        problem = "the roster 'members' is empty"
+    elif not 1 <= terms.rounds <= 100_000:
+        problem = f"{terms.rounds} rounds; 1 to 100,000 are possible"
+    elif not terms.round:
+        problem = "a recipe needs at least one stage in 'round'"
+    elif not terms.approve_within or not terms.gap:
+        problem = "the approval window and the gap are at least a millisecond"
+    elif terms.holders not in _named(terms):
+        problem = f"holders '{terms.holders}' is no roster of the terms"
+    elif len(terms.roster("members")) * max(1, terms.weights[1]) > HEADROOM:
+        problem = f"members times the weight cap exceed {HEADROOM}: sums could wrap"
+    elif terms.model is not None:
+        parameters = [parameter.name for parameter in terms.model.parameters]
+        if parameters != sorted(set(parameters)) or not parameters:
+            problem = "a model's parameters are sorted and named once, and there is one"
+    if problem:
+        raise BadTermsError(problem)
+
+
+def _check_rule(step: Step, where: str, pins: dict[str, bytes]) -> None:
+    digest = rule_digest(step.stage.rule)
+    if digest and pins.get(step.stage.rule) != digest:
+        msg = f"{where}: the rule '{step.stage.rule}' here is not the one the terms pin"
+        raise BadTermsError(msg)
+    local = step.rule.place is Place.LOCAL
+    stage = step.stage
+    problem = ""
+    if stage.sealed and (not local or step.rule.record is Attestation):
+        problem = "only a stage of artefacts, opinions or complaints can be sealed"
+    elif not step.on_ledger and not stage.who:
+        problem = "needs 'who'"
+    elif not step.on_ledger and not stage.within:
+        problem = "needs 'within'"
+    elif stage.sealed and not stage.reveal:
+        problem = "is sealed and needs 'reveal'"
+    elif step.held and stage.name != APPROVE and not stage.hold:
+        problem = "collects artefacts and needs 'hold'"
+    elif (stage.bond or stage.forfeit or step.escrow) and not local:
+        problem = "takes a bond or escrow from nobody: its rule is not local"
+    elif stage.name in RESERVED:
+        problem = "has a reserved name"
+    elif {name for name, _ in stage.refs} - set(step.rule.refs):
+        problem = f"the rule takes no reference '{stage.refs[0][0]}'"
+    elif stage.short.then == "abort" and step.phase != SETUP:
+        problem = "'abort' is for setup; a round is voided"
+    if problem:
+        msg = f"{where}: {problem}"
+        raise BadTermsError(msg)
+
+
+def _check_references(terms: Terms, plan: Plan, step: Step, where: str) -> None:
+    stage = step.stage
+    parent = (stage.parent,) if stage.parent else ()
+    for text in (*stage.of, *(reference for _, reference in stage.refs), *parent):
+        name, back = parse_reference(text)
+        before = {found.stage.name for found in plan.phases[step.phase][: step.position]}
+        setup = {found.stage.name for found in plan.phases[SETUP]}
+        rounds = {found.stage.name for found in plan.phases[ROUND]}
+        known = rounds if back else before
+        if not back and step.phase != SETUP:
+            known = known | setup
+        if not back and step.phase == CLOSE:
+            known = known | rounds
+        if name not in known:
+            msg = f"{where}: '{text}' names no stage it can see"
+            raise BadTermsError(msg)
+    if stage.parent and terms.model is None and step.phase == ROUND and not plan.model_stage:
+        msg = f"{where}: has a parent, but the terms name no model"
+        raise BadTermsError(msg)
+
+
+def _check_who(step: Step, where: str, sizes: dict[str, int]) -> None:
+    for text in filter(None, (step.stage.who, step.stage.source)):
+        for _, name, _ in parse_who(text):
+            if name not in sizes:
+                msg = f"{where}: no roster '{name}' is known here"
+                raise BadTermsError(msg)
+    if step.on_ledger or step.attested:
+        return
+    size = _expression_size(step.stage.who, sizes)
+    if not step.need.reachable(size):
+        msg = f"{where}: needs more than its roster of at most {size} can give"
+        raise BadTermsError(msg)
+
+
+def _check_windows(terms: Terms, step: Step, where: str, faults: int) -> None:
+    shortest = (faults + 2) * terms.gap
+    stage = step.stage
+    for name, length in (("within", stage.within), ("reveal", stage.reveal), ("hold", stage.hold)):
+        if length and length < shortest:
+            msg = f"{where}: {name} of {length} ms is under {faults + 2} gaps of {terms.gap} ms"
+            raise BadTermsError(msg)
+
+
+def _expression_size(text: str, sizes: dict[str, int]) -> int:
+    return sum(sizes[name] for added, name, _ in parse_who(text) if added)
+
+
+def _size(step: Step, sizes: dict[str, int]) -> int:
+    source = step.stage.source or step.stage.who
+    whole = _expression_size(source, sizes)
+    seats = getattr(step.rule, "seats", 0)
+    return min(whole, seats) if seats else whole

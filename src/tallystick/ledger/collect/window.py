@@ -1,0 +1,197 @@
+"""What happens when a window shuts: the next window, the fold, or too few.
+
+A stage of artefacts goes seal → reveal → hold, without a seal record → hold; opinions and
+complaints have no hold; an attested stage has one window, in which its output is opened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tallystick.codec import encode
+from tallystick.crypto.hashes import sha256
+from tallystick.ledger.collect.beacon import advance_beacon
+from tallystick.ledger.collect.notes import Advanced, Forfeited, Opened, Shut
+from tallystick.ledger.collect.row import expected, has_delivered, hold_decisions
+from tallystick.ledger.collect.rows import SEEN, SeatRow, Sighting, StageRow
+from tallystick.ledger.collect.view import draw, subject_of
+from tallystick.ledger.contracts import accounts
+from tallystick.mechanisms.records import Artefact, Attestation, Output
+from tallystick.mechanisms.rule import Held
+
+if TYPE_CHECKING:
+    from tallystick.ledger.collect.cursor import Cursor
+    from tallystick.ledger.collect.recipe import Step
+    from tallystick.ledger.collect.rows import Window
+    from tallystick.mechanisms.records import Key
+
+__all__ = ["final_statement", "open_instance", "shut_window"]
+
+
+def open_instance(cursor: Cursor, step: Step, group: str) -> None:
+    """Open one instance of a step, asking its roster as it is now."""
+    if step.attested:
+        seats = cursor.attesters(step, group, everybody=False)
+    else:
+        seats = cursor.roster(step.stage.who, group)
+    key = cursor.key(step, group)
+    rows = tuple(SeatRow(seat.member, seat.group) for seat in seats)
+    cursor.note(Opened(key, rows))
+    stage = StageRow(key=key, window="done", ends=0, roster=rows)
+    window: Window = "attest" if step.attested else "seal" if step.stage.sealed else "record"
+    _begin(cursor, step, stage, window)
+    if step.cosign:
+        cursor.put_stage(cursor.stage(key) or stage, subject=final_statement(cursor))
+    cursor.change(open=(*cursor.row.open, key))
+
+
+def final_statement(cursor: Cursor) -> bytes:
+    """Return what members co-sign: the task, its final model and its log so far."""
+    model = cursor.row.draft or cursor.row.model
+    log = cursor.row.log
+    return sha256("final", cursor.row.id, encode(model), encode(log.size), log.root)
+
+
+def shut_window(cursor: Cursor, step: Step, stage: StageRow) -> None:
+    """Shut the stage's window and go on to whatever follows."""
+    full = cursor.now >= stage.ends
+    asked = expected(cursor, step, stage)
+    absent = tuple(name for name in asked if not has_delivered(cursor, stage, name))
+    if full and absent:
+        dozing = {*cursor.row.dozing, *absent}
+        cursor.change(dozing=tuple(sorted(dozing)))
+    match stage.window:
+        case "seal":
+            cursor.note(Shut(stage.key, stage.window, full, absent))
+            _after(cursor, step, stage, len(asked) - len(absent), "reveal")
+        case "reveal" | "record":
+            cursor.note(Shut(stage.key, stage.window, full, absent))
+            if full:
+                _forfeit(cursor, step, stage, absent)
+            if stage.window == "reveal":
+                _advance(cursor, stage, absent)
+            _after(cursor, step, stage, len(asked) - len(absent), "hold")
+        case "hold":
+            _after_hold(cursor, step, stage, absent, full=full)
+        case "attest":
+            cursor.note(Shut(stage.key, stage.window, full, absent))
+            _after_attest(cursor, step, stage)
+        case _:
+            pass
+
+
+def _begin(cursor: Cursor, step: Step, stage: StageRow, window: Window) -> None:
+    length = {"reveal": step.stage.reveal, "hold": step.stage.hold}.get(window, step.stage.within)
+    cursor.put_stage(stage, window=window, ends=cursor.now + length)
+
+
+def _after(cursor: Cursor, step: Step, stage: StageRow, got: int, then: Window) -> None:
+    if not step.need.met(got, len(stage.roster)):
+        _fall_short(cursor, step, stage)
+    elif then == "reveal":
+        _begin(cursor, step, stage, "reveal")
+    else:
+        _list_records(cursor, step, stage)
+
+
+def _advance(cursor: Cursor, stage: StageRow, withheld: tuple[str, ...]) -> None:
+    rows = {seat.member: cursor.records(stage.key, seat.member) for seat in stage.roster}
+    salts = {member: row.salt for member, row in rows.items() if row.record is not None}
+    beacon = advance_beacon(cursor.row.beacon, stage.key, salts)
+    cursor.change(beacon=beacon, withheld=withheld)
+    cursor.note(Advanced(stage.key, beacon, withheld))
+
+
+def _forfeit(cursor: Cursor, step: Step, stage: StageRow, absent: tuple[str, ...]) -> None:
+    """Take the stake of those who owed this window; whoever never sealed staked nothing."""
+    micros = step.stage.forfeit or step.stage.bond
+    if not micros:
+        return
+    for member in absent:
+        lost = accounts.forfeit_bond(cursor.state, cursor.row.id, member, micros)
+        if lost:
+            cursor.note(Forfeited(stage.key, member, lost, f"missed-{stage.window}"))
+
+
+def _list_records(cursor: Cursor, step: Step, stage: StageRow) -> None:
+    """Fold what came in; artefacts then wait for the holders."""
+    held = _records(cursor, stage)
+    inputs = cursor.inputs(step, stage.key.group)
+    known: dict[bytes, str] = {}
+    for item in held:
+        if isinstance(item.record, Artefact):
+            author = cursor.first_author(item.record.root)
+            if author:
+                known[item.record.root] = author
+    output = step.rule.fold(held, replace(inputs, known=known))
+    _remember(cursor, stage.key, held)
+    sizes = [item.record.size for item in held if isinstance(item.record, Artefact)]
+    if step.held and any(sizes):
+        subject = subject_of(stage.key, output)
+        stage = cursor.put_stage(stage, listed=output, subject=subject)
+        _begin(cursor, step, stage, "hold")
+    else:
+        cursor.put_stage(stage, window="done", output=output)
+
+
+def _records(cursor: Cursor, stage: StageRow) -> tuple[Held, ...]:
+    held: list[Held] = []
+    for seat in stage.roster:
+        row = cursor.records(stage.key, seat.member)
+        if row.record is not None:
+            held.append(Held(seat.member, seat.group, row.record))
+        elif row.signatures:
+            held.append(Held(seat.member, seat.group, Attestation(row.signatures[0][1])))
+    return tuple(held)
+
+
+def _remember(cursor: Cursor, key: Key, held: tuple[Held, ...]) -> None:
+    """Record who revealed each artefact first; ties by the beacon's draw."""
+    state, task = cursor.state, cursor.row.id
+    by_draw = sorted(held, key=lambda item: draw(cursor.row.beacon, key, item.author))
+    for item in by_draw:
+        artefact = item.record
+        if isinstance(artefact, Artefact) and artefact.size:
+            if state.get(SEEN, task, artefact.root) is None:
+                seen = Sighting(item.author, cursor.row.round)
+                state.put(SEEN, task, artefact.root, row=seen)
+
+
+def _after_hold(
+    cursor: Cursor, step: Step, stage: StageRow, absent: tuple[str, ...], *, full: bool
+) -> None:
+    listed = stage.listed or Output()
+    decisions = hold_decisions(cursor, stage)
+    pairs = list(zip(listed.subjects, decisions, strict=True))
+    kept = tuple(subject for subject, decision in pairs if decision)
+    lost = tuple(subject.id for subject, decision in pairs if not decision)
+    cursor.note(Shut(stage.key, "hold", full, absent, lost))
+    if not step.need.met(len(kept), len(stage.roster)):
+        _fall_short(cursor, step, stage)
+        return
+    output = msgspec.structs.replace(listed, subjects=kept)
+    cursor.put_stage(stage, window="done", output=output)
+
+
+def _after_attest(cursor: Cursor, step: Step, stage: StageRow) -> None:
+    """No output was opened in time: ask everybody, else fall short."""
+    everybody = cursor.attesters(step, stage.key.group, everybody=True)
+    if not stage.escalated and len(everybody) > len(stage.roster):
+        rows = tuple(SeatRow(seat.member, seat.group) for seat in everybody)
+        stage = cursor.put_stage(stage, escalated=True, roster=rows)
+        cursor.note(Opened(stage.key, rows))
+        _begin(cursor, step, stage, "attest")
+    else:
+        _fall_short(cursor, step, stage)
+
+
+def _fall_short(cursor: Cursor, step: Step, stage: StageRow) -> None:
+    if stage.tries < step.stage.short.reruns and stage.roster:
+        _begin(cursor, step, cursor.put_stage(stage, tries=stage.tries + 1), stage.window)
+    else:
+        cause = Output(void=f"{step.stage.name[:48]}-short")
+        cursor.put_stage(stage, window="done", output=cause)
+

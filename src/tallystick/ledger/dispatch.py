@@ -1,0 +1,49 @@
+"""From a message to the contract that handles it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tallystick.ledger.contracts import access, accounts, members, registry, tasks
+from tallystick.ledger.messages import (
+    Accuse,
+    BuyAccess,
+    CloseTask,
+    Collect,
+    Open,
+    ProposeChange,
+    ProposeTask,
+    RegisterDataset,
+    RotateKey,
+    Transfer,
+    Vote,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tallystick.ledger.context import Context
+    from tallystick.ledger.messages import Message
+    from tallystick.ledger.receipt import Event
+    from tallystick.ledger.state import State
+
+__all__ = ["handle"]
+
+HANDLERS: dict[type, Callable[[State, Context, Any], tuple[Event, ...]]] = {
+    Transfer: accounts.handle_transfer,
+    RotateKey: members.handle_rotate,
+    ProposeChange: members.handle_propose,
+    Vote: members.handle_vote,
+    ProposeTask: tasks.handle_propose,
+    Collect: tasks.handle_collect,
+    Open: tasks.handle_open,
+    Accuse: tasks.handle_accuse,
+    CloseTask: tasks.handle_close,
+    RegisterDataset: registry.handle_dataset,
+    BuyAccess: access.handle_buy,
+}
+
+
+def handle(state: State, context: Context, message: Message) -> tuple[Event, ...]:
+    """Execute a message on ``state``; whoever calls drops the state if this raises."""
+    return HANDLERS[type(message)](state, context, message)

@@ -1,0 +1,106 @@
+"""The first facts: who founded the network, with which keys and money, and who orders it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from tallystick.codec import U8, U32, U63, Hash, Label, Record, decode, encode
+from tallystick.crypto import keys
+from tallystick.crypto.hashes import sha256
+from tallystick.errors import ConfigError, DecodeError, VerificationError
+
+__all__ = ["Founder", "Genesis", "Key", "Limits", "check_genesis", "genesis_hash", "load_genesis"]
+
+PublicKey = Hash
+Role = Literal["owner", "validator", "worker"]
+
+
+class Key(Record):
+    """A public key and what it may do."""
+
+    public: PublicKey
+    role: Role
+
+
+class Founder(Record):
+    """A founding member: one organisation, one seat, one vote, one id for good."""
+
+    id: Label
+    keys: Annotated[tuple[Key, ...], msgspec.Meta(min_length=1, max_length=16)]
+    micros: U63
+
+
+class Limits(Record):
+    """Sizes every validator enforces."""
+
+    block_bytes: U32 = 2 * 1024 * 1024
+    transaction_bytes: U32 = 64 * 1024
+    validity: U63 = 24 * 3600 * 1000
+
+
+class Genesis(Record):
+    """Where a ledger starts; its hash is in every signature on it."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}\Z")]
+    time: U63
+    engine: Literal["cometbft", "pow", "solo"]
+    sealer: Annotated[str, msgspec.Meta(max_length=64)]
+    trial: bool
+    founders: Annotated[tuple[Founder, ...], msgspec.Meta(min_length=1, max_length=4096)]
+    limits: Limits = Limits()
+    protocol: U8 = 1
+
+
+def genesis_hash(genesis: Genesis) -> bytes:
+    """Return the hash that organisations publish and signatures carry."""
+    return sha256("genesis", encode(genesis))
+
+
+def load_genesis(data: bytes) -> Genesis:
+    """Decode and check a genesis.
+
+    Raises
+    ------
+    DecodeError
+        Not canonical, or a rule of `check_genesis` is broken.
+    """
+    genesis = decode(Genesis, data)
+    try:
+        check_genesis(genesis)
+    except ConfigError as error:
+        raise DecodeError(str(error)) from error
+    return genesis
+
+
+def check_genesis(genesis: Genesis) -> None:
+    """Refuse unsorted or doubled members, bad keys, a stranger as sealer, or too much money.
+
+    Raises
+    ------
+    ConfigError
+        Says which rule is broken.
+    """
+    ids = [founder.id for founder in genesis.founders]
+    if ids != sorted(set(ids)):
+        msg = "the founders of a genesis are sorted and named once"
+        raise ConfigError(msg)
+    if genesis.engine == "solo" and genesis.sealer not in ids:
+        msg = f"the sealer '{genesis.sealer}' is not a founder"
+        raise ConfigError(msg)
+    if sum(founder.micros for founder in genesis.founders) >= 2**62:
+        msg = "the founders' money does not fit 62 bits"
+        raise ConfigError(msg)
+    seen: set[bytes] = set()
+    for founder in genesis.founders:
+        for key in founder.keys:
+            if key.public in seen:
+                msg = f"a key of '{founder.id}' appears twice"
+                raise ConfigError(msg)
+            seen.add(key.public)
+            try:
+                keys.check_public(key.public)
+            except VerificationError as error:
+                msg = f"a key of '{founder.id}' is not a valid Ed25519 point"
+                raise ConfigError(msg) from error

@@ -1,0 +1,275 @@
+"""The replicated state machine: ``apply(state, block)`` and nothing else changes state.
+
+The core is a function. Handlers run on scratch state; only a rejection becomes a receipt. Any
+other exception is our bug: the transaction is left out of proposals and no block that holds it is
+accepted, so a bug cannot stop the chain. Due work runs per task in a savepoint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from tallystick.errors import RejectedError, TallyError
+from tallystick.ledger.block import Block, Header, genesis_header, header_hash, transactions_root
+from tallystick.ledger.context import Context
+from tallystick.ledger.contracts import accounts, members
+from tallystick.ledger.contracts.tasks import advance_tasks
+from tallystick.ledger.dispatch import handle
+from tallystick.ledger.genesis import Genesis, genesis_hash
+from tallystick.ledger.receipt import Event, Receipt, receipts_root
+from tallystick.ledger.state import State
+from tallystick.ledger.transaction import (
+    InvalidTransactionError,
+    Transaction,
+    check_transaction,
+    parse_transaction,
+    spend_nonce,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "PROTOCOL",
+    "Faulty",
+    "InvalidBlockError",
+    "Kernel",
+    "Outcome",
+    "ShareExceededError",
+    "UnsupportedProtocolError",
+]
+
+PROTOCOL = 1
+
+
+class InvalidBlockError(RejectedError):
+    """The block does not follow from its parent, or claims what its transactions do not do."""
+
+    slug: ClassVar[str] = "invalid-block"
+    code: ClassVar[int] = 200
+
+
+class ShareExceededError(InvalidTransactionError):
+    """The sender's equal share of a block is used up; retry in the next one."""
+
+    slug: ClassVar[str] = "share-exceeded"
+    code: ClassVar[int] = 110
+
+
+class UnsupportedProtocolError(TallyError):
+    """The network runs a protocol version that this program does not know: upgrade it."""
+
+    slug: ClassVar[str] = "unsupported-protocol"
+
+
+@dataclass(frozen=True, slots=True)
+class Faulty:
+    """A transaction that made a handler raise something unforeseen."""
+
+    transaction: Transaction
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a block does: its receipts, the changed rows, and the leaves it adds to task logs."""
+
+    header: Header
+    transactions: tuple[Transaction, ...]
+    receipts: tuple[Receipt, ...]
+    changes: dict[bytes, bytes | None]
+    logged: tuple[tuple[bytes, bytes], ...]
+    events: tuple[Event, ...] = ()
+    refused: tuple[tuple[Transaction, RejectedError], ...] = ()
+    faulty: tuple[Faulty, ...] = field(default=())
+
+    @property
+    def block(self) -> Block:
+        """The block without evidence."""
+        return Block(self.header, tuple(tx.wire for tx in self.transactions))
+
+
+class Kernel:
+    """The transition function of one ledger."""
+
+    def __init__(self, genesis: Genesis) -> None:
+        """Bind the function to a genesis."""
+        self.genesis = genesis
+        self.chain = genesis_hash(genesis)
+        self.limits = genesis.limits
+        founders = len(genesis.founders)
+        self.faults = 0 if genesis.engine == "solo" else max(0, (founders - 1) // 3)
+
+    def found(self) -> tuple[State, Header]:
+        """Return the state and header of height 0."""
+        state = State()
+        members.found(state, self.genesis)
+        accounts.found(state, self.genesis)
+        state.commit(state.changes())
+        return state, genesis_header(self.chain, self.genesis.time, state.root)
+
+    def check(self, state: State, wire: bytes, time: int) -> Transaction:
+        """Check a transaction's form and envelope before it is admitted.
+
+        Raises
+        ------
+        InvalidTransactionError
+            It can be in no block after ``state`` at ``time``.
+        """
+        tx = parse_transaction(wire, self.limits)
+        check_transaction(state, tx, time, self.chain, self.limits)
+        return tx
+
+    def propose(
+        self, state: State, parent: Header, time: int, candidates: Iterable[Transaction]
+    ) -> Outcome:
+        """Execute ``candidates`` in canonical order and keep those that succeed.
+
+        Rejected ones are reported and leave no trace; so do those that make a handler raise
+        anything unforeseen.
+        """
+        run = _Run(self, state, parent, time)
+        for tx in sorted(candidates, key=lambda tx: tx.order):
+            try:
+                run.execute(tx)
+            except RejectedError as error:
+                run.refused.append((tx, error))
+            except Exception as error:  # noqa: BLE001 - a bug of ours must not stop the chain
+                run.faulty.append(Faulty(tx, f"{type(error).__name__}: {error}"))
+        return run.finish()
+
+    def apply(self, state: State, parent: Header, block: Block) -> Outcome:
+        """Execute a block somebody else proposed.
+
+        A transaction that is refused inside a block changes nothing but leaves a receipt.
+
+        Raises
+        ------
+        InvalidBlockError
+            The header does not follow from the parent or does not fit what was executed, an
+            envelope is invalid, or a transaction makes a handler raise something unforeseen.
+        """
+        header = block.header
+        self._check_header(parent, header)
+        run = _Run(self, state, parent, header.time)
+        for wire in block.transactions:
+            try:
+                run.execute(parse_transaction(wire, self.limits), keep_refused=True)
+            except InvalidTransactionError as error:
+                msg = f"holds a transaction that is refused before execution: {error}"
+                raise InvalidBlockError(msg) from error
+            except RejectedError:
+                raise
+            except Exception as error:
+                msg = f"holds a transaction that faults: {type(error).__name__}"
+                raise InvalidBlockError(msg) from error
+        outcome = run.finish()
+        if outcome.header != header:
+            msg = f"the roots of height {header.height} do not follow from its transactions"
+            raise InvalidBlockError(msg)
+        return outcome
+
+    def _check_header(self, parent: Header, header: Header) -> None:
+        problem = ""
+        if header.chain != self.chain:
+            problem = "belongs to another ledger"
+        elif header.height != parent.height + 1 or header.parent != header_hash(parent):
+            problem = f"does not follow height {parent.height}"
+        elif header.time < parent.time:
+            problem = "is older than its parent"
+        if problem:
+            raise InvalidBlockError(problem)
+
+
+class _Run:
+    """One block being executed on scratch state."""
+
+    def __init__(self, kernel: Kernel, state: State, parent: Header, time: int) -> None:
+        self.kernel = kernel
+        self.state = state.scratch()
+        self.base = state
+        self.parent = parent
+        self.time = max(time, parent.time)
+        self.height = parent.height + 1
+        self.done: list[Transaction] = []
+        self.receipts: list[Receipt] = []
+        self.refused: list[tuple[Transaction, RejectedError]] = []
+        self.faulty: list[Faulty] = []
+        self.used: dict[str, int] = {}
+        self.size = 0
+        self.share = kernel.limits.block_bytes // max(1, len(members.active_members(state)))
+        version = members.protocol(state)
+        if version != PROTOCOL:
+            msg = f"the network runs protocol {version}; this program knows {PROTOCOL}"
+            raise UnsupportedProtocolError(msg, hint="upgrade tallystick on this node")
+
+    def execute(self, tx: Transaction, *, keep_refused: bool = False) -> None:
+        """Run one transaction; with ``keep_refused`` a refusal leaves a receipt."""
+        kernel, sender = self.kernel, tx.body.sender
+        check_transaction(self.state, tx, self.time, kernel.chain, kernel.limits)
+        used = self.used.get(sender, 0) + len(tx.wire)
+        if used > max(self.share, kernel.limits.transaction_bytes):
+            raise ShareExceededError
+        if self.size + len(tx.wire) > kernel.limits.block_bytes:
+            raise ShareExceededError
+        scratch = self.state.scratch()
+        try:
+            events = handle(scratch, self._context(tx), tx.body.message)
+        except RejectedError as error:
+            if not keep_refused:
+                raise
+            receipt = Receipt(error.code)
+        else:
+            spend_nonce(scratch, tx)
+            scratch.encode()
+            scratch.keep()
+            receipt = Receipt(0, events)
+        self.used[sender] = used
+        self.size += len(tx.wire)
+        self.done.append(tx)
+        self.receipts.append(receipt)
+
+    def finish(self) -> Outcome:
+        """Do the due work and compute the roots."""
+        events = list(advance_tasks(self.state, self.time, self.parent.time))
+        for voted in members.apply_due(self.state, self.height):
+            events.append(accounts.grant(self.state, voted))
+        logged = tuple(self.state.logged)
+        self.state.logged = []
+        changes = self.state.changes()
+        header = Header(
+            chain=self.kernel.chain,
+            height=self.height,
+            time=self.time,
+            parent=header_hash(self.parent),
+            tx_root=transactions_root([tx.wire for tx in self.done]),
+            receipts_root=receipts_root(self.receipts),
+            state_root=self.base.root_with(changes, self.state),
+        )
+        return Outcome(
+            header=header,
+            transactions=tuple(self.done),
+            receipts=tuple(self.receipts),
+            changes=changes,
+            logged=logged,
+            events=tuple(events),
+            refused=tuple(self.refused),
+            faulty=tuple(self.faulty),
+        )
+
+    def _context(self, tx: Transaction) -> Context:
+        body = tx.body
+        key = members.active_key(self.state, body.sender, body.key)
+        return Context(
+            sender=body.sender,
+            key=body.key,
+            key_role="" if key is None else key.role,
+            time=self.time,
+            parent_time=self.parent.time,
+            height=self.height,
+            genesis=self.kernel.chain,
+            wire=tx.wire,
+            trial=self.kernel.genesis.trial,
+            faults=self.kernel.faults,
+        )

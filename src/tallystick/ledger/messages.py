@@ -1,0 +1,202 @@
+"""Everything a member can ask of the ledger, one type each."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from tallystick.codec import U8, U32, U63, Hash, Label, Record, Signature
+from tallystick.ledger.genesis import Key
+from tallystick.ledger.terms import Terms
+from tallystick.mechanisms.records import (
+    Artefact,
+    Attestation,
+    Complaint,
+    Group,
+    Opinion,
+    Output,
+    Seal,
+)
+
+__all__ = [
+    "Accuse",
+    "Admit",
+    "BuyAccess",
+    "Change",
+    "CloseTask",
+    "Collect",
+    "Entry",
+    "Grant",
+    "Message",
+    "Open",
+    "Opening",
+    "ProposeChange",
+    "ProposeTask",
+    "RegisterDataset",
+    "Remove",
+    "ReplaceOwner",
+    "RotateKey",
+    "Salt",
+    "Transfer",
+    "Upgrade",
+    "Vote",
+]
+
+Salt = Annotated[bytes, msgspec.Meta(max_length=32)]
+Micros = Annotated[int, msgspec.Meta(ge=1, le=2**62)]
+
+
+class Transfer(Record, tag=1):
+    """Pay another member."""
+
+    to: Label
+    micros: Micros
+
+
+class RotateKey(Record, tag=2):
+    """Replace the sender's key of a role; the new key acts from the next block on."""
+
+    key: Key
+    proof: Signature
+
+
+class Admit(Record, tag=1):
+    """A new member with its keys."""
+
+    member: Label
+    keys: Annotated[tuple[Key, ...], msgspec.Meta(min_length=1, max_length=16)]
+
+
+class Remove(Record, tag=2):
+    """A member leaves; what it signed stays valid."""
+
+    member: Label
+
+
+class ReplaceOwner(Record, tag=3):
+    """A new owner key for a member that lost its own."""
+
+    member: Label
+    key: Key
+
+
+class Grant(Record, tag=4):
+    """New money for a member; the supply grows by as much."""
+
+    member: Label
+    micros: Micros
+
+
+class Upgrade(Record, tag=5):
+    """The protocol version from a height on."""
+
+    version: U8
+    height: U63
+
+
+Change = Admit | Remove | ReplaceOwner | Grant | Upgrade
+
+
+class ProposeChange(Record, tag=3):
+    """Put a change to the vote; the sender votes for it."""
+
+    change: Change
+
+
+class Vote(Record, tag=4):
+    """Vote for a proposed change by its id."""
+
+    proposal: Hash
+
+
+class ProposeTask(Record, tag=5):
+    """Open a task under these terms; the sender is their owner."""
+
+    terms: Terms
+
+
+class Entry(Record):
+    """One record with the rest of its key; ``salt`` opens the seal it was committed by."""
+
+    phase: Annotated[int, msgspec.Meta(ge=0, le=2)]
+    round: U32
+    stage: Label
+    record: Seal | Artefact | Opinion | Attestation | Complaint
+    group: Group = ""
+    salt: Salt = b""
+
+
+class Collect(Record, tag=6):
+    """Records for stages of one task."""
+
+    task: Hash
+    entries: Annotated[tuple[Entry, ...], msgspec.Meta(min_length=1, max_length=64)]
+
+
+class Opening(Record):
+    """The output that an attested stage's signatures are about."""
+
+    stage: Label
+    group: Group
+    output: Output
+
+
+class Open(Record, tag=7):
+    """Open attested outputs of the current round, in the order of their stages."""
+
+    task: Hash
+    phase: Annotated[int, msgspec.Meta(ge=0, le=2)]
+    round: U32
+    openings: Annotated[tuple[Opening, ...], msgspec.Meta(min_length=1, max_length=64)]
+
+
+class Accuse(Record, tag=8):
+    """Two signatures of one member over different outputs of one stage on the same inputs."""
+
+    task: Hash
+    member: Label
+    phase: Annotated[int, msgspec.Meta(ge=0, le=2)]
+    round: U32
+    stage: Label
+    group: Group
+    inputs: Hash
+    outputs: tuple[Hash, Hash]
+    signatures: tuple[Signature, Signature]
+
+
+class CloseTask(Record, tag=9):
+    """The owner ends a task early: the running round is finished, then the task closes."""
+
+    task: Hash
+
+
+class RegisterDataset(Record, tag=10):
+    """Commit to a data set by a root; nothing about its content is claimed."""
+
+    root: Hash
+    rows: U63
+    kind: Literal["salted-rows", "file"] = "file"
+
+
+class BuyAccess(Record, tag=11):
+    """Pay a task's fee for reading its models."""
+
+    task: Hash
+    budget: U63
+    edition: U32 = 0
+
+
+Message = (
+    Transfer
+    | RotateKey
+    | ProposeChange
+    | Vote
+    | ProposeTask
+    | Collect
+    | Open
+    | Accuse
+    | CloseTask
+    | RegisterDataset
+    | BuyAccess
+)

@@ -1,0 +1,110 @@
+"""Refuse updates that make the model clearly worse than it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import msgspec
+
+from tallystick.mechanisms import reasons
+from tallystick.mechanisms.records import Output, Subject
+from tallystick.mechanisms.registry import register
+from tallystick.mechanisms.rule import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tallystick.mechanisms.rule import Held, Inputs
+
+__all__ = ["DecideBelowBase", "median_score"]
+
+SCORES = 2  # columns before it are the artefact's size and weight
+
+
+@register
+@dataclass(frozen=True, slots=True)
+class DecideBelowBase:
+    """Refuse an update whose median score is more than ``margin_bps`` below the base model's.
+
+    A quota ("best k") packs poison whenever fewer than k honest updates arrive; a threshold does
+    not. At most ``tolerance_bps`` of the live updates are refused, the lowest scores first, so that
+    a captured committee cannot refuse everybody else.
+
+    Parameters
+    ----------
+    margin_bps
+        How far below the base model's median score is still good, 0 to 10,000.
+    tolerance_bps
+        Largest share of live updates refused, 0 to 10,000.
+
+    Notes
+    -----
+    The median of an even number of scores is the floor of the mean of the two middle ones. An
+    update nobody scored is accepted. The refused carry their median as an extra column; the
+    evidence is the root of the scores. Ties by id.
+
+    References
+    ----------
+    Our repair of BFLC's best-k (Li et al., IEEE Network 2021).
+    """
+
+    id: ClassVar[str] = "decide/below-base/1"
+    place: ClassVar[Place] = Place.LEDGER
+    record: ClassVar[None] = None
+    refs: ClassVar[tuple[str, ...]] = ()
+
+    margin_bps: int = 500
+    tolerance_bps: int = 3000
+
+    def __post_init__(self) -> None:
+        """Refuse shares outside 0 to 10,000 basis points."""
+        for name in ("margin_bps", "tolerance_bps"):
+            if not 0 <= getattr(self, name) <= 10_000:
+                msg = f"{name} = {getattr(self, name)}: 0 to 10,000 basis points"
+                raise ValueError(msg)
+
+    def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:
+        """See `Rule.fold`."""
+        del records
+        rows = [subject for subject in inputs.subjects if subject.verdict != reasons.BASE]
+        base = next((row for row in inputs.subjects if row.verdict == reasons.BASE), None)
+        threshold = median_score(() if base is None else base.columns)
+        live = [subject for subject in rows if subject.live]
+        most = len(live) * self.tolerance_bps // 10_000
+        low: list[tuple[int, bytes]] = []
+        for subject in live:
+            median = median_score(subject.columns[SCORES:])
+            if median is None or threshold is None:
+                continue
+            if median < threshold - self.margin_bps:
+                low.append((median, subject.id))
+        refused = {name: median for median, name in sorted(low)[:most]}
+        evidence = inputs.of[0].root if inputs.of else b""
+        return Output(tuple(_verdict(subject, refused, evidence) for subject in rows))
+
+    @classmethod
+    def examples(cls) -> Iterable[Self]:
+        """See `Rule.examples`."""
+        return [cls(), cls(margin_bps=0, tolerance_bps=10_000)]
+
+
+def median_score(scores: tuple[int, ...]) -> int | None:
+    """Return the median of the scores that are no holes; `None` when there is none."""
+    given = sorted(score for score in scores if score >= 0)
+    if not given:
+        return None
+    middle = len(given) // 2
+    return given[middle] if len(given) % 2 else (given[middle - 1] + given[middle]) // 2
+
+
+def _verdict(subject: Subject, refused: dict[bytes, int], evidence: bytes) -> Subject:
+    base_columns = subject.columns[:SCORES]
+    if not subject.live or subject.id not in refused:
+        return msgspec.structs.replace(subject, columns=base_columns)
+    return msgspec.structs.replace(
+        subject,
+        verdict=reasons.SCORE_BELOW_THRESHOLD,
+        columns=(*base_columns, refused[subject.id]),
+        evidence=evidence,
+    )

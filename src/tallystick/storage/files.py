@@ -1,0 +1,79 @@
+"""Files that survive: waiting for the disk, telling files apart, naming what went wrong."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tallystick.errors import UnavailableError
+
+__all__ = [
+    "Identity",
+    "chunks_of",
+    "identity_of",
+    "remove_older",
+    "sync_data",
+    "sync_folder",
+    "translated",
+    "unusable",
+]
+
+# A file as it was at one moment: inode, modification time in nanoseconds, size in bytes.
+Identity = tuple[int, int, int]
+
+
+def identity_of(number: int) -> Identity:
+    """Return the identity of the open file ``number``."""
+    status = os.fstat(number)
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def chunks_of(file: BinaryIO, size_bytes: int) -> Iterator[memoryview]:
+    """Read ``file`` through one buffer; each piece is valid until the next is asked for."""
+    buffer = memoryview(bytearray(size_bytes))
+    reader: Any = file
+    while count := reader.readinto(buffer):
+        yield buffer[:count]
+
+
+def sync_data(number: int) -> None:
+    """Return when the contents of the open file ``number`` survive power loss."""
+    getattr(os, "fdatasync", os.fsync)(number)
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when the names in ``folder`` survive power loss."""
+    if os.name == "nt":  # folders cannot be opened there, and renames are journalled
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def remove_older(folder: Path, age_seconds: float) -> None:
+    """Remove the files in ``folder`` that nobody has written to for ``age_seconds``."""
+    oldest = time.time() - age_seconds
+    for path in folder.iterdir():
+        with suppress(OSError):  # another process may tidy up too, or the disk be read-only
+            if path.stat().st_mtime < oldest:
+                path.unlink()
+
+
+def unusable(path: Path, error: OSError) -> UnavailableError:
+    """Return the operating system's error as ours."""
+    return UnavailableError(f"{path}: {error.strerror or error}", hint="see the disk and its space")
+
+
+@contextmanager
+def translated(path: Path) -> Generator[None]:
+    """Turn an operating system's error into ours, naming ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise unusable(path, error) from error

@@ -1,0 +1,176 @@
+"""Updates: what training changed, in integers on the exponents that the terms fixed.
+
+An update file is a canonical file with the model's names and shapes, all I32. For a float tensor
+``q = rint((trained - parent) · 2^-exponent)``, ties to even, the difference taken in the wide type
+(`tallystick.tensors.dtypes`); for an integer tensor ``q = trained - parent``, exactly.
+
+Applying is ``new = parent + scale · combined`` elementwise with ``scale = 2^exponent``: both terms
+in the wide type, ``combined`` rounded to it once (ties to even), the product exact, the sum rounded
+to it once, then once more to F16 or BF16. Integer tensors add in int64 and must fit their dtype.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from tallystick.errors import ConfigError
+from tallystick.tensors.dtypes import (
+    FLOATS,
+    Array,
+    NonFiniteError,
+    all_finite,
+    dtype_of,
+    narrow,
+    raw_view,
+    wide_type,
+    widen,
+)
+from tallystick.tensors.layout import layout_of, update_parameters
+from tallystick.tensors.model import SLICE, ModelFile, flat_slices
+from tallystick.tensors.spec import BlobWriter, ModelSpec, Parameter
+
+__all__ = ["UpdateError", "apply_slice", "quantise"]
+
+BEYOND = 2**31  # an author's |q| is below; a power of two, so exact in float32
+
+
+class UpdateError(ConfigError):
+    """What a trainer returned cannot become an update.
+
+    Attributes
+    ----------
+    tensor
+        Its name; empty when tensors are missing or too many.
+    cause
+        ``names``, ``dtype``, ``shape``, ``non-finite`` or ``range``.
+    """
+
+    slug = "bad-update"
+
+    def __init__(self, message: str, *, tensor: str = "", cause: str) -> None:
+        """Keep the facts beside the sentence."""
+        super().__init__(message)
+        self.tensor = tensor
+        self.cause = cause
+
+
+def quantise(
+    parent: ModelFile, trained: Mapping[str, Array], spec: ModelSpec, writer: BlobWriter
+) -> tuple[bytes, int]:
+    """Write the update from ``parent`` to ``trained``; return its root and size.
+
+    Memory is a few slices of 65,536 elements, whatever the model. Nothing is kept on an error.
+
+    Raises
+    ------
+    UpdateError
+        Other names, shapes or dtypes than the parent's, a NaN, an infinity, or a change too large
+        for 32 bits.
+    """
+    try:
+        _check_names(parent, trained, spec)
+        writer.write(np.frombuffer(_prefix(spec), np.uint8))
+        for parameter in spec.parameters:
+            _quantise_tensor(parent, parameter, trained[parameter.name], writer)
+    except BaseException:
+        writer.abort()
+        raise
+    return writer.commit()
+
+
+def apply_slice(raw: Array, combined: Array, dtype: str, exponent: int) -> Array:
+    """Return ``raw + 2^exponent · combined`` as raw, rounded as the module says.
+
+    Parameters
+    ----------
+    raw
+        A slice of the parent, shape (d,).
+    combined
+        The change, int64 of shape (d,).
+
+    Raises
+    ------
+    NonFiniteError
+        A result is not finite, or leaves an integer dtype.
+    """
+    if dtype not in FLOATS:
+        return narrow(_exact_sum(widen(raw, dtype), combined, dtype), dtype)
+    kind = wide_type(dtype)
+    wide = combined.astype(kind)
+    np.multiply(wide, kind(math.ldexp(1.0, exponent)), out=wide)
+    with np.errstate(over="ignore"):
+        np.add(wide, widen(raw, dtype), out=wide)
+    return narrow(wide, dtype)
+
+
+def _quantise_tensor(
+    parent: ModelFile, parameter: Parameter, trained: Array, writer: BlobWriter
+) -> None:
+    dtype = parameter.dtype
+    before = parent.raw(parameter.name)
+    if dtype_of(parameter.name, trained) != dtype:
+        msg = f"tensor '{parameter.name}' came back as {trained.dtype.name}, not {dtype}"
+        raise UpdateError(msg, tensor=parameter.name, cause="dtype")
+    if trained.shape != parameter.shape:
+        msg = f"tensor '{parameter.name}' came back as {trained.shape}, not {parameter.shape}"
+        raise UpdateError(msg, tensor=parameter.name, cause="shape")
+    quantised = np.empty(min(SLICE, trained.size), np.int32)
+    scratch = np.empty(quantised.size, wide_type(dtype))
+    slices = zip(flat_slices(before, SLICE), flat_slices(trained, SLICE), strict=True)
+    for old, new in slices:
+        q, wide = quantised[: old.size], scratch[: old.size]
+        raw = raw_view(new, dtype)
+        _difference(widen(raw, dtype), widen(old, dtype), wide, parameter)
+        if not (wide.min() > -BEYOND and wide.max() < BEYOND):  # a NaN fails both
+            _refuse_values(parameter, finite=all_finite(raw, dtype))
+        np.copyto(q, wide, casting="unsafe")
+        writer.write(q)
+
+
+def _difference(new: Array, old: Array, out: Array, parameter: Parameter) -> None:
+    """Write the integers of one slice, range unchecked, to ``out``, in the wide type."""
+    if parameter.dtype not in FLOATS:
+        np.subtract(new, old, out=out)
+        if parameter.dtype == "I64" and bool((((new ^ old) & (new ^ out)) < 0).any()):
+            _refuse_values(parameter, finite=True)
+        return
+    with np.errstate(over="ignore", invalid="ignore"):  # the range check that follows sees both
+        np.subtract(new, old, out=out)
+        np.multiply(out, out.dtype.type(math.ldexp(1.0, -parameter.exponent)), out=out)
+        np.rint(out, out=out)
+
+
+def _exact_sum(left: Array, right: Array, dtype: str) -> Array:
+    """Return the sum of two int64 arrays, or raise where it would wrap."""
+    total = np.add(left, right)
+    if dtype == "I64" and bool((((left ^ total) & (right ^ total)) < 0).any()):
+        raise NonFiniteError(dtype)
+    return total
+
+
+def _check_names(parent: ModelFile, trained: Mapping[str, Array], spec: ModelSpec) -> None:
+    if parent.layout.prefix != layout_of(spec.parameters).prefix:
+        msg = "the parent is no model of these names, shapes and dtypes"
+        raise ConfigError(msg)
+    expected = {parameter.name for parameter in spec.parameters}
+    if set(trained) != expected:
+        missing = ", ".join(sorted(expected - set(trained))) or "none"
+        extra = ", ".join(sorted(set(trained) - expected)) or "none"
+        msg = f"the trainer returned other tensors: missing {missing}; unknown {extra}"
+        raise UpdateError(msg, cause="names")
+
+
+def _refuse_values(parameter: Parameter, *, finite: bool) -> None:
+    name = parameter.name
+    if not finite:
+        msg = f"tensor '{name}' came back with a NaN or an infinity"
+        raise UpdateError(msg, tensor=name, cause="non-finite")
+    msg = f"tensor '{name}' changed by 2^31 steps of 2^{parameter.exponent} or more"
+    raise UpdateError(msg, tensor=name, cause="range")
+
+
+def _prefix(spec: ModelSpec) -> bytes:
+    return layout_of(update_parameters(spec.parameters)).prefix
