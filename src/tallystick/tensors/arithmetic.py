@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from tallystick.tensors.dtypes import Array
 
 __all__ = [
     "HEADROOM",
+    "Rows",
     "check_headroom",
     "cosine_ppm",
     "gram",
@@ -29,7 +31,10 @@ __all__ = [
     "squared_norms",
 ]
 
+Rows: TypeAlias = "Sequence[Array] | Array"
+
 HEADROOM = 2**62
+BEYOND_INT32 = 2**31
 EXACT = 2**53  # below it every integer is a float64
 MIN_BLOCK = 512  # columns per exact block below which limbs are quicker
 MAX_COLUMNS = 1 << 18  # so many products of 22 bits fit into int64, of limbs into float64
@@ -110,34 +115,39 @@ def cosine_ppm(product: int, squared_left: int, squared_right: int) -> int:
     return math.isqrt(-(-numerator // denominator) - 1) + 1
 
 
-def scale_rows(rows: Array, scales: Sequence[int], bits: int) -> Array:
+def scale_rows(rows: Rows, scales: Sequence[int], bits: int) -> list[Array]:
     """Return ``floor((scale · row + half) / 2^bits)`` per row, int32; scales are at most 2^bits.
 
-    Ties go up. Rows whose scale is 2^bits are copied as they are.
+    Ties go up. Rows whose scale is 2^bits come back as they are.
     """
-    scaled = rows.copy()
-    for row, scale in zip(scaled, scales, strict=True):
-        if scale != 1 << bits:
-            wide = row.astype(np.int64) * np.int64(scale)
-            np.copyto(row, (wide + np.int64(1 << (bits - 1))) >> np.int64(bits), casting="unsafe")
-    return scaled
+    half, shift = np.int64(1 << (bits - 1)), np.int64(bits)
+    return [
+        row
+        if scale == 1 << bits
+        else ((row.astype(np.int64) * np.int64(scale) + half) >> shift).astype(np.int32)
+        for row, scale in zip(rows, scales, strict=True)
+    ]
 
 
-def mean_rows(rows: Array, weights: Sequence[int], divisor: int) -> Array:
+def mean_rows(
+    rows: Rows, weights: Sequence[int], divisor: int, bound: int | None = None
+) -> Array:
     """Return ``floor((Σ weight · row + divisor // 2) / divisor)``, int64 of shape (d,).
 
     Parameters
     ----------
     rows
-        int32 of shape (n, d).
+        n int32 vectors of shape (d,), n at least 1.
     weights, divisor
         Integers from 0, and a positive one. A factor common to all cancels exactly, rounding
         included.
+    bound
+        A known limit of the rows' absolute values; found when not given.
 
     Raises
     ------
     InvariantError
-        The sum would leave 2^62: the terms should have refused such weights.
+        The sum could leave 2^62: the terms should have refused such weights.
 
     Notes
     -----
@@ -146,26 +156,29 @@ def mean_rows(rows: Array, weights: Sequence[int], divisor: int) -> Array:
     """
     common = math.gcd(divisor, *weights)
     factors, divisor = [weight // common for weight in weights], divisor // common
-    bound = max_abs(rows)
-    reach = bound * sum(factors) + 2 * divisor
+    limit = bound if bound is not None else max(map(max_abs, rows))
+    reach = limit * sum(factors) + 2 * divisor
     if reach >= HEADROOM:
-        msg = f"a weighted sum of {len(factors)} rows up to {bound} reaches 2^62"
+        msg = f"a weighted sum of {len(factors)} rows up to {limit} could reach 2^62"
         raise InvariantError(msg)
     if all(factor == 1 for factor in factors):
-        return _divide(_plain_sum(rows, np.int32 if reach < 2**31 else np.int64), divisor)
-    if reach < EXACT:
-        total = np.asarray(factors, np.float64) @ rows.astype(np.float64)
-        np.add(total, float(divisor // 2), out=total)
-        # Correctly rounded, a/D reaches no integer it is not: |a| + D < 2^53.
-        np.divide(total, float(divisor), out=total)
-        return np.floor(total, out=total).astype(np.int64)
-    total = np.zeros(rows.shape[1], np.int64)
-    for row, factor in zip(rows, factors, strict=True):
-        total += row.astype(np.int64) * np.int64(factor)
-    return _divide(total, divisor)
+        return _divide(_plain_sum(rows, np.int32 if reach < BEYOND_INT32 else np.int64), divisor)
+    if reach >= EXACT:
+        total = np.zeros(len(rows[0]), np.int64)
+        for row, factor in zip(rows, factors, strict=True):
+            total += row.astype(np.int64) * np.int64(factor)
+        return _divide(total, divisor)
+    values = np.empty((len(rows), len(rows[0])))
+    for value, row in zip(values, rows, strict=True):
+        np.copyto(value, row)
+    sums = np.asarray(factors, np.float64) @ values
+    # Correctly rounded, a/D reaches no integer it is not, since |a| + D < 2^53.
+    np.add(sums, float(divisor // 2), out=sums)
+    np.divide(sums, float(divisor), out=sums)
+    return np.floor(sums, out=sums).astype(np.int64)
 
 
-def _plain_sum(rows: Array, kind: type[np.int32 | np.int64]) -> Array:
+def _plain_sum(rows: Rows, kind: type[np.int32 | np.int64]) -> Array:
     total = rows[0].astype(kind)
     for row in rows[1:]:
         np.add(total, row, out=total)

@@ -16,18 +16,19 @@ from functools import lru_cache
 import numpy as np
 
 from tallystick.errors import InvariantError
+from tallystick.tensors.arithmetic import Rows
 from tallystick.tensors.dtypes import Array
 
 __all__ = ["median_rows"]
 
 
-def median_rows(rows: Array) -> Array:
+def median_rows(rows: Rows) -> Array:
     """Return the median of each column, int64 of shape (d,).
 
     Parameters
     ----------
     rows
-        int32 of shape (n, d), n at least 1.
+        n int32 vectors of shape (d,), n at least 1.
 
     Raises
     ------

@@ -39,7 +39,7 @@ from tallystick.tensors.update import apply_slice
 
 __all__ = ["RANGE", "SHAPE", "Combine", "Workbench"]
 
-Combine = Callable[[Array, Any], Array]
+Combine = Callable[[tuple[Array, ...], Any], Array]
 T = TypeVar("T")
 
 SHAPE, RANGE = "shape", "range"  # what can be wrong with an update
@@ -136,8 +136,9 @@ class Workbench:
         roots
             The updates, in the order of the weights.
         combine_fn
-            ``combine_fn(rows, weights)`` with rows read-only int32 of shape (n, d) returns int64
-            of shape (d,). Columns are independent: how they are cut must not matter.
+            ``combine_fn(rows, weights)`` takes n read-only int32 vectors of shape (d,), which
+            `numpy.stack` makes a matrix, and returns int64 of shape (d,). Columns are
+            independent: how they are cut must not matter.
 
         Raises
         ------
@@ -201,11 +202,10 @@ class Workbench:
             segment, start, stop = cut
             first, last = _bytes_of(segment, start, stop)
             out = np.empty(last - first, np.uint8)
-            rows = np.empty((len(updates), min(chunk, stop - start)), np.int32)
             for low in range(start, stop, chunk):
                 high = min(low + chunk, stop)
-                view = gather(updates, low, high, rows)
-                combined = _checked(combine_fn(view, weights), high - low)
+                rows = tuple(update[low:high] for update in updates)
+                combined = _checked(combine_fn(rows, weights), high - low)
                 part = _apply(model, segment, low, high, combined)
                 offset, end = (at - first for at in _bytes_of(segment, low, high))
                 out[offset:end] = part.view(np.uint8)

@@ -1,0 +1,208 @@
+"""The engine of one: a single process orders, executes and signs.
+
+Fit for simulation and for a pilot; it tolerates no fault of its sealer, and says so. A block is
+sealed on demand at a time the caller names, its transactions in the kernel's canonical order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tallystick.codec import U8, Record, Signature, decode, encode
+from tallystick.consensus.engine import RetryLaterError
+from tallystick.crypto import keys
+from tallystick.errors import ConfigError, UnavailableError, VerificationError
+from tallystick.ledger.block import header_hash
+from tallystick.ledger.contracts import members
+from tallystick.ledger.genesis import Genesis, load_genesis
+from tallystick.ledger.kernel import Kernel
+from tallystick.ledger.state import state_from_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tallystick.errors import RejectedError
+    from tallystick.ledger.block import Block, Header
+    from tallystick.ledger.kernel import Outcome
+    from tallystick.ledger.receipt import Receipt
+    from tallystick.ledger.state import State
+    from tallystick.ledger.transaction import Transaction
+    from tallystick.storage.sqlite import LedgerStore
+
+__all__ = ["SOLO_DOMAIN", "Solo", "SoloSeal", "check_seal"]
+
+SOLO_DOMAIN = b"solo-seal/1"
+MOST_PENDING = 20_000
+MOST_REMEMBERED = 100_000
+
+
+class SoloSeal(Record):
+    """The sealer's signature over a header, and the index of the key that made it."""
+
+    key: U8
+    signature: Signature
+
+
+class Solo:
+    """A ledger whose blocks one member seals.
+
+    Parameters
+    ----------
+    store
+        Where it lives; a new store is founded with ``genesis``.
+    genesis
+        Where the ledger starts; must be the store's own when it holds one.
+    secret
+        The sealer's validator key; without it the ledger can only be read.
+    """
+
+    def __init__(
+        self, store: LedgerStore, genesis: Genesis | None = None, secret: bytes | None = None
+    ) -> None:
+        """Open the ledger, or found it."""
+        self._store = store
+        self._genesis = _open_genesis(store, genesis)
+        self.kernel = Kernel(self._genesis)
+        self._secret = secret
+        self._pending: dict[bytes, Transaction] = {}
+        self._shares: dict[str, int] = {}
+        self._outcomes: dict[bytes, Receipt | RejectedError] = {}
+        founded, header = self.kernel.found()
+        rows = store.rows()
+        head = store.head()
+        self._state = founded if head is None else state_from_rows(rows)
+        self._head = header if head is None else head
+        if self._state.root != self._head.state_root:
+            msg = "the ledger file is damaged: its rows do not have the head's state root"
+            raise UnavailableError(msg)
+        if head is None:
+            store.found(dict(founded.rows()))
+
+    @property
+    def genesis(self) -> Genesis:
+        """See `Engine.genesis`."""
+        return self._genesis
+
+    @property
+    def head(self) -> Header:
+        """See `Engine.head`."""
+        return self._head
+
+    @property
+    def state(self) -> State:
+        """See `Engine.state`."""
+        return self._state
+
+    @property
+    def pending(self) -> int:
+        """Transactions waiting for a block."""
+        return len(self._pending)
+
+    def submit(self, wire: bytes) -> bytes:
+        """See `Engine.submit`."""
+        tx = self.kernel.check(self._state, wire, self._head.time)
+        share = MOST_PENDING // max(1, len(members.active_members(self._state)))
+        used = self._shares.get(tx.body.sender, 0)
+        if used >= share:
+            msg = f"'{tx.body.sender}' has {used} transactions waiting"
+            raise RetryLaterError(msg)
+        if tx.hash not in self._pending:
+            self._pending[tx.hash] = tx
+            self._shares[tx.body.sender] = used + 1
+        return tx.hash
+
+    def seal(self, time: int) -> Outcome:
+        """Seal a block of what waits, at ``time`` milliseconds; durable when this returns.
+
+        Transactions beyond a share or a block stay for the next one.
+        """
+        if self._secret is None:
+            msg = "this ledger is open for reading: the sealer's key is not here"
+            raise ConfigError(msg)
+        outcome = self.kernel.propose(self._state, self._head, time, self._pending.values())
+        evidence = self._sign(outcome.header)
+        self._store.commit(outcome, evidence)
+        self._state.commit(outcome.changes)
+        self._head = outcome.header
+        self._settle(outcome)
+        return outcome
+
+    def outcome(self, tx_hash: bytes) -> Receipt | RejectedError | None:
+        """See `Engine.outcome`."""
+        known = self._outcomes.get(tx_hash)
+        if known is not None:
+            return known
+        found = self._store.receipt(tx_hash)
+        return None if found is None else found[1]
+
+    def blocks(self, start: int = 1) -> Iterator[Block]:
+        """See `Engine.blocks`."""
+        return self._store.blocks(start)
+
+    def leaves(self, task: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
+        """See `Engine.leaves`."""
+        return self._store.leaves(task, start)
+
+    def close(self) -> None:
+        """Close the store."""
+        self._store.close()
+
+    def _sign(self, header: Header) -> bytes:
+        public = keys.public_of(self._secret or b"")
+        row = self._state.get(members.MEMBERS, self._genesis.sealer)
+        for index, key in enumerate(() if row is None else row.keys):
+            if key.public == public and key.active:
+                signature = keys.sign(self._secret or b"", SOLO_DOMAIN, header_hash(header))
+                return encode(SoloSeal(index, signature))
+        msg = f"the key is not one of the sealer '{self._genesis.sealer}'"
+        raise ConfigError(msg)
+
+    def _settle(self, outcome: Outcome) -> None:
+        for tx, receipt in zip(outcome.transactions, outcome.receipts, strict=True):
+            self._forget(tx, receipt)
+        for tx, error in outcome.refused:
+            if error.slug != "share-exceeded":
+                self._forget(tx, error)
+        for faulty in outcome.faulty:
+            self._forget(faulty.transaction, None)
+
+    def _forget(self, tx: Transaction, result: Receipt | RejectedError | None) -> None:
+        if self._pending.pop(tx.hash, None) is not None:
+            self._shares[tx.body.sender] -= 1
+        if result is not None:
+            if len(self._outcomes) > MOST_REMEMBERED:
+                self._outcomes.clear()
+            self._outcomes[tx.hash] = result
+
+
+def check_seal(state: State, genesis: Genesis, header: Header, evidence: bytes) -> None:
+    """Check the sealer's signature on ``header``, against the state before it.
+
+    Raises
+    ------
+    DecodeError
+        The evidence is no seal.
+    VerificationError
+        The key is not the sealer's, or the signature does not verify.
+    """
+    seal = decode(SoloSeal, evidence)
+    key = members.active_key(state, genesis.sealer, seal.key)
+    if key is None:
+        msg = f"block {header.height} is sealed with a key that '{genesis.sealer}' does not have"
+        raise VerificationError(msg)
+    keys.verify(key.public, SOLO_DOMAIN, header_hash(header), seal.signature)
+
+
+def _open_genesis(store: LedgerStore, genesis: Genesis | None) -> Genesis:
+    data = store.fact("genesis")
+    if data is None:
+        if genesis is None:
+            msg = "there is no ledger here yet, and no genesis to found one"
+            raise ConfigError(msg)
+        store.set_fact("genesis", encode(genesis))
+        return load_genesis(encode(genesis))
+    known = load_genesis(data)
+    if genesis is not None and encode(genesis) != data:
+        msg = "the ledger here started from another genesis"
+        raise ConfigError(msg)
+    return known

@@ -1,0 +1,163 @@
+"""The ledger on disk: one SQLite file, a block in one transaction.
+
+Write-ahead logging with ``synchronous=FULL``: when ``commit`` returns, the block, the changed rows
+and the new log leaves survive power loss together.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+from tallystick.codec import decode, encode
+from tallystick.errors import DecodeError, UnavailableError
+from tallystick.ledger.block import Block, Header
+from tallystick.ledger.receipt import Receipt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tallystick.ledger.kernel import Outcome
+
+__all__ = ["LedgerStore"]
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS state (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS blocks (height INTEGER PRIMARY KEY, block BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS receipts (
+    hash BLOB PRIMARY KEY, height INTEGER NOT NULL, receipt BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS leaves (
+    task BLOB NOT NULL, number INTEGER NOT NULL, height INTEGER NOT NULL, leaf BLOB NOT NULL,
+    PRIMARY KEY (task, number)
+) WITHOUT ROWID;
+"""
+
+
+class LedgerStore:
+    """Blocks, state rows, receipts and log leaves of one ledger."""
+
+    def __init__(self, path: Path | str) -> None:
+        """Open or create the file.
+
+        Raises
+        ------
+        UnavailableError
+            The file cannot be opened, is no ledger, or is in use by another process.
+        """
+        try:
+            self._db = sqlite3.connect(str(path), isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.executescript(SCHEMA)
+        except sqlite3.Error as error:
+            msg = f"{path}: {error}"
+            raise UnavailableError(msg) from error
+        self._counts: dict[bytes, int] = {}
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def fact(self, name: str) -> bytes | None:
+        """Return a named value such as the genesis."""
+        row = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def set_fact(self, name: str, value: bytes) -> None:
+        """Write a named value durably."""
+        self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+
+    def rows(self) -> dict[bytes, bytes]:
+        """Return the committed state rows."""
+        return {
+            bytes(key): bytes(value)
+            for key, value in self._db.execute("SELECT key, value FROM state")
+        }
+
+    def found(self, rows: dict[bytes, bytes]) -> None:
+        """Write the founding rows; repeating it changes nothing."""
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", list(rows.items()))
+        self._db.execute("COMMIT")
+
+    def head(self) -> Header | None:
+        """Return the newest block's header, `None` before the first."""
+        row = self._db.execute("SELECT block FROM blocks ORDER BY height DESC LIMIT 1").fetchone()
+        return None if row is None else _block(row[0]).header
+
+    def blocks(self, start: int = 1) -> Iterator[Block]:
+        """Yield the blocks from a height on."""
+        cursor = self._db.execute(
+            "SELECT block FROM blocks WHERE height >= ? ORDER BY height", (start,)
+        )
+        for (data,) in cursor:
+            yield _block(data)
+
+    def receipt(self, tx_hash: bytes) -> tuple[int, Receipt] | None:
+        """Return a transaction's height and receipt, `None` while it is in no block."""
+        row = self._db.execute(
+            "SELECT height, receipt FROM receipts WHERE hash = ?", (tx_hash,)
+        ).fetchone()
+        return None if row is None else (row[0], decode(Receipt, bytes(row[1])))
+
+    def leaves(self, task: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Yield a task's log leaves with the height of the block that added each."""
+        cursor = self._db.execute(
+            "SELECT height, leaf FROM leaves WHERE task = ? AND number >= ? ORDER BY number",
+            (task, start),
+        )
+        for height, leaf in cursor:
+            yield height, bytes(leaf)
+
+    def commit(self, outcome: Outcome, evidence: bytes) -> None:
+        """Write a block and everything it changed, all or nothing.
+
+        Raises
+        ------
+        UnavailableError
+            Nothing was written; the same call may be repeated.
+        """
+        block = Block(outcome.header, outcome.block.transactions, evidence)
+        height = outcome.header.height
+        gone = [(key,) for key, value in outcome.changes.items() if value is None]
+        kept = [(key, value) for key, value in outcome.changes.items() if value is not None]
+        receipts = [
+            (tx.hash, height, encode(receipt))
+            for tx, receipt in zip(outcome.transactions, outcome.receipts, strict=True)
+        ]
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("INSERT INTO blocks VALUES (?, ?)", (height, encode(block)))
+            self._db.executemany("DELETE FROM state WHERE key = ?", gone)
+            self._db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", kept)
+            self._db.executemany("INSERT OR IGNORE INTO receipts VALUES (?, ?, ?)", receipts)
+            self._db.executemany("INSERT INTO leaves VALUES (?, ?, ?, ?)", self._numbered(outcome))
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._counts.clear()
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            msg = f"the block was not written: {error}"
+            raise UnavailableError(msg) from error
+
+    def _numbered(self, outcome: Outcome) -> list[tuple[bytes, int, int, bytes]]:
+        rows: list[tuple[bytes, int, int, bytes]] = []
+        for task, leaf in outcome.logged:
+            number = self._counts.get(task)
+            if number is None:
+                query = "SELECT COUNT(*) FROM leaves WHERE task = ?"
+                number = int(self._db.execute(query, (task,)).fetchone()[0])
+            rows.append((task, number, outcome.header.height, leaf))
+            self._counts[task] = number + 1
+        return rows
+
+
+def _block(data: bytes) -> Block:
+    try:
+        return decode(Block, bytes(data))
+    except DecodeError as error:
+        msg = f"the ledger file is damaged: {error}"
+        raise UnavailableError(msg) from error
