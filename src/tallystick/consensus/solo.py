@@ -116,10 +116,23 @@ class Solo:
 
         Transactions beyond a share or a block stay for the next one.
         """
+        return self._commit(self._propose(time))
+
+    def seal_pending(self, time: int) -> Outcome | None:
+        """Seal as `seal` does, but only if some transaction is accepted; refusals are reported."""
+        outcome = self._propose(time)
+        if outcome.transactions:
+            return self._commit(outcome)
+        self._settle(outcome)
+        return None
+
+    def _propose(self, time: int) -> Outcome:
         if self._secret is None:
             msg = "this ledger is open for reading: the sealer's key is not here"
             raise ConfigError(msg)
-        outcome = self.kernel.propose(self._state, self._head, time, self._pending.values())
+        return self.kernel.propose(self._state, self._head, time, self._pending.values())
+
+    def _commit(self, outcome: Outcome) -> Outcome:
         evidence = self._sign(outcome.header)
         self._store.commit(outcome, evidence)
         self._state.commit(outcome.changes)

@@ -1,27 +1,34 @@
-"""A trainer for tables: softmax, logistic or linear regression by plain mini-batch SGD.
+"""A trainer for tables: softmax, logistic or linear regression, learned by scikit-learn.
 
 It exists so that a demo has something real and quick to train, and a site with a CSV file can join
-without writing code. All randomness comes from ``config["seed"]`` and nothing is remembered between
-calls, so the same call gives the same bits on the same machine.
+without writing code. The learner is scikit-learn's multi-layer perceptron without hidden layers,
+trained by plain mini-batch SGD. All randomness comes from ``config["seed"]`` and nothing is
+remembered between calls, so the same call gives the same bits on the same machine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tallystick.errors import ConfigError
+from tallystick.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+
     from tallystick.lab.datasets import Table
 
 __all__ = ["DEFAULTS", "TableTrainer", "initial_parameters", "score_name", "train_centralised"]
 
 DEFAULTS: Mapping[str, float] = {"lr": 0.05, "epochs": 2, "batch": 16}
-LARGEST_LOGIT = 500.0  # beyond it exp() of a float64 leaves its range
+EXTRA = "demo"  # what installs scikit-learn
 
 Arrays = dict[str, np.ndarray]
 
@@ -40,7 +47,7 @@ class TableTrainer:
     -----
     ``config`` holds ``seed`` and may hold ``lr`` (learning rate), ``epochs`` (local epochs) and
     ``batch`` (rows a step); see `DEFAULTS`. No momentum and no penalty. Arithmetic in float64,
-    parameters in float32.
+    parameters in float32. Training needs scikit-learn, evaluating does not.
     """
 
     table: Table
@@ -48,24 +55,30 @@ class TableTrainer:
     def train(
         self, parameters: Mapping[str, np.ndarray], config: Mapping[str, Any]
     ) -> tuple[Arrays, int]:
-        """Return parameters after some epochs from ``parameters``, and the number of rows."""
+        """Return parameters after some epochs from ``parameters``, and the number of rows.
+
+        Raises
+        ------
+        ConfigError
+            A setting that makes no sense.
+        MissingExtraError
+            scikit-learn is not installed.
+        """
         lr, epochs, batch = (_setting(config, name) for name in ("lr", "epochs", "batch"))
-        weights = parameters["weights"].astype(np.float64)
-        bias = parameters["bias"].astype(np.float64)
-        wanted = _wanted(self.table)
+        x, y, classes = self.table.x, self.table.y, self.table.classes
         generator = np.random.default_rng(config["seed"])
-        # Training that diverges ends in infinities, which the member refuses with their tensor.
-        with np.errstate(over="ignore", invalid="ignore"):
+        model = deepcopy(_learner(x.shape[1], None if classes is None else len(classes), lr))
+        model.batch_size = min(int(batch), len(y))
+        model.coefs_ = [parameters["weights"].astype(np.float64)]
+        model.intercepts_ = [parameters["bias"].astype(np.float64)]
+        with _quick_and_quiet():
             for _ in range(int(epochs)):
-                order = generator.permutation(len(self.table))
-                for start in range(0, len(order), int(batch)):
-                    index = order[start : start + int(batch)]
-                    x = self.table.x[index]
-                    error = _predict(self.table, x @ weights + bias) - wanted[index]
-                    weights -= lr / len(index) * (x.T @ error)
-                    bias -= lr / len(index) * error.sum(axis=0)
-            trained = {"weights": weights.astype(np.float32), "bias": bias.astype(np.float32)}
-        return trained, len(self.table)
+                # Shuffled here: letting scikit-learn pick each batch's rows costs a third more.
+                order = generator.permutation(len(y))
+                if not _fit_epoch(model, x[order], y[order]):
+                    break
+            trained = {"weights": model.coefs_[0], "bias": model.intercepts_[0]}
+            return {name: array.astype(np.float32) for name, array in trained.items()}, len(y)
 
     def evaluate(
         self,
@@ -130,21 +143,61 @@ def _setting(config: Mapping[str, Any], name: str) -> float:
     return value
 
 
-def _wanted(table: Table) -> np.ndarray:
-    """Return the outputs the rows ask for, shape (rows, outputs)."""
-    if table.classes is None or len(table.classes) == 2:
-        return table.y[:, None].astype(np.float64)
-    return np.eye(len(table.classes))[table.y]
+@lru_cache(maxsize=32)
+def _learner(columns: int, classes: int | None, lr: float) -> MLPClassifier | MLPRegressor:
+    """Return a linear learner that has met all classes: a template to copy, never to train.
+
+    scikit-learn allocates a learner's parameters on its first rows only, at the cost of an epoch.
+    """
+    try:
+        from sklearn.neural_network import MLPClassifier, MLPRegressor
+    except ImportError as error:
+        raise MissingExtraError(EXTRA, "training on a table") from error
+    settings = {
+        "hidden_layer_sizes": (),
+        "solver": "sgd",
+        "learning_rate_init": lr,
+        "batch_size": 1,
+        "momentum": 0,
+        "nesterovs_momentum": False,
+        "alpha": 0,
+        "shuffle": False,
+        # What it draws is replaced; the dice are its own, not NumPy's global ones, and quick to copy.
+        "random_state": np.random.RandomState(np.random.PCG64(0)),
+    }
+    blank = np.zeros((1, columns))  # no learning rate diverges on it
+    with _quick_and_quiet():
+        if classes is None:
+            return MLPRegressor(**settings).partial_fit(blank, np.zeros(1))
+        zero = np.zeros(1, np.int64)
+        return MLPClassifier(**settings).partial_fit(blank, zero, classes=np.arange(classes))
 
 
-def _predict(table: Table, logits: np.ndarray) -> np.ndarray:
-    """Return the model's outputs: probabilities, or quantities for a regression."""
-    if table.classes is None:
-        return logits
-    if logits.shape[1] == 1:
-        return 1 / (1 + np.exp(-np.clip(logits, -LARGEST_LOGIT, LARGEST_LOGIT)))
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+@contextmanager
+def _quick_and_quiet() -> Generator[None]:
+    """Skip scikit-learn's checks of what a table and `_setting` ensure, and expected warnings."""
+    from sklearn import config_context
+
+    with (
+        config_context(assume_finite=True, skip_parameter_validation=True),
+        # Training that diverges ends in infinities, which the member refuses with their tensor.
+        np.errstate(over="ignore", invalid="ignore"),
+        warnings.catch_warnings(),
+    ):
+        # A shard of few rows may hold about as many classes.
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        yield
+
+
+def _fit_epoch(model: MLPClassifier | MLPRegressor, x: np.ndarray, y: np.ndarray) -> bool:
+    """Train ``model`` once over the rows, in their order; tell whether it is still finite."""
+    try:
+        model.partial_fit(x, y)
+    except ValueError:  # also how scikit-learn refuses parameters that have diverged
+        if all(np.isfinite(array).all() for array in (*model.coefs_, *model.intercepts_)):
+            raise
+        return False
+    return True
 
 
 def _r2(predicted: np.ndarray, y: np.ndarray) -> float:

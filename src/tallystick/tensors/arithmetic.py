@@ -37,6 +37,8 @@ HEADROOM = 2**62
 BEYOND_INT32 = 2**31
 EXACT = 2**53  # below it every integer is a float64
 MIN_BLOCK = 512  # columns per exact block below which limbs are quicker
+CACHED_COLUMNS = 1 << 15  # as many as stay in a cache in float64, for a dozen rows
+UNTHREADED = 1 << 13  # a product so short stays in one BLAS thread: waiting for more costs more
 MAX_COLUMNS = 1 << 18  # so many products of 22 bits fit into int64, of limbs into float64
 NORM_GUARD_BITS = 32
 PPM = 1_000_000
@@ -83,9 +85,9 @@ def gram(rows: Array, bound: int | None = None) -> list[list[int]]:
     block = _block(bound if bound is not None else max_abs(rows), columns)
     if block:
         total = np.zeros((count, count), np.int64)
-        values = rows.astype(np.float64)
-        for start in range(0, columns, block):
-            part = values[:, start : start + block]
+        step = min(block, CACHED_COLUMNS)
+        for start in range(0, columns, step):
+            part = rows[:, start : start + step].astype(np.float64)
             total += (part @ part.T).astype(np.int64)
         return total.tolist()
     high, low = _limbs(rows)
@@ -129,9 +131,7 @@ def scale_rows(rows: Rows, scales: Sequence[int], bits: int) -> list[Array]:
     ]
 
 
-def mean_rows(
-    rows: Rows, weights: Sequence[int], divisor: int, bound: int | None = None
-) -> Array:
+def mean_rows(rows: Rows, weights: Sequence[int], divisor: int, bound: int | None = None) -> Array:
     """Return ``floor((Σ weight · row + divisor // 2) / divisor)``, int64 of shape (d,).
 
     Parameters
@@ -168,14 +168,25 @@ def mean_rows(
         for row, factor in zip(rows, factors, strict=True):
             total += row.astype(np.int64) * np.int64(factor)
         return _divide(total, divisor)
-    values = np.empty((len(rows), len(rows[0])))
-    for value, row in zip(values, rows, strict=True):
-        np.copyto(value, row)
-    sums = np.asarray(factors, np.float64) @ values
-    # Correctly rounded, a/D reaches no integer it is not, since |a| + D < 2^53.
-    np.add(sums, float(divisor // 2), out=sums)
-    np.divide(sums, float(divisor), out=sums)
-    return np.floor(sums, out=sums).astype(np.int64)
+    return _weighted_mean(rows, np.asarray(factors, np.float64), divisor)
+
+
+def _weighted_mean(rows: Rows, factors: Array, divisor: int) -> Array:
+    """Return the rounded mean where every partial sum is below 2^53."""
+    columns = len(rows[0])
+    result = np.empty(columns, np.int64)
+    values = np.empty((len(rows), min(columns, CACHED_COLUMNS)))
+    for start in range(0, columns, CACHED_COLUMNS):
+        stop = min(start + CACHED_COLUMNS, columns)
+        part = values[:, : stop - start]
+        for value, row in zip(part, rows, strict=True):
+            np.copyto(value, row[start:stop])
+        sums = factors @ part
+        # Correctly rounded, a/D reaches no integer it is not, since |a| + D < 2^53.
+        np.add(sums, float(divisor // 2), out=sums)
+        np.divide(sums, float(divisor), out=sums)
+        np.copyto(result[start:stop], np.floor(sums, out=sums), casting="unsafe")
+    return result
 
 
 def _plain_sum(rows: Rows, kind: type[np.int32 | np.int64]) -> Array:
@@ -201,6 +212,7 @@ def _block(bound: int, columns: int) -> int:
 
 def _squared_norm(row: Array, block: int) -> int:
     if block:
+        block = min(block, UNTHREADED)
         values = row.astype(np.float64)
         whole = len(values) - len(values) % block
         parts = values[:whole].reshape(-1, block)

@@ -30,8 +30,9 @@ __all__ = [
 
 Array: TypeAlias = NDArray[Any]
 
+BFLOAT16 = "bfloat16"  # NumPy's name of the type, and the extra that brings it
 FLOATS = frozenset({"BF16", "F16", "F32", "F64"})
-RAW = {
+RAW: dict[str, np.dtype[Any]] = {
     "BF16": np.dtype("<u2"),
     "F16": np.dtype("<f2"),
     "F32": np.dtype("<f4"),
@@ -45,7 +46,7 @@ RAW = {
     "U8": np.dtype("u1"),
 }
 _BY_NUMPY_NAME = {kind.name: name for name, kind in RAW.items() if name != "BF16"} | {
-    "bfloat16": "BF16"
+    BFLOAT16: "BF16"
 }
 _BF16_EXPONENT = 0x7F80
 _SMALLEST_NORMAL = np.float32(2.0**-126)
@@ -68,7 +69,7 @@ class NonFiniteError(TallyError):
         self.dtype = dtype
 
 
-def dtype_of(name: str, array: Array) -> str:
+def dtype_of(name: str, array: object) -> str:
     """Return the safetensors dtype of the tensor called ``name``.
 
     Raises
@@ -79,9 +80,10 @@ def dtype_of(name: str, array: Array) -> str:
     if not isinstance(array, np.ndarray):
         msg = f"tensor '{name}' is a {type(array).__name__}, not a NumPy array"
         raise ConfigError(msg)
-    found = _BY_NUMPY_NAME.get(array.dtype.name)
+    kind: np.dtype[Any] = array.dtype
+    found = _BY_NUMPY_NAME.get(kind.name)
     if found is None:
-        msg = f"tensor '{name}' has dtype {array.dtype.name}, which a model cannot hold"
+        msg = f"tensor '{name}' has dtype {kind.name}, which a model cannot hold"
         raise ConfigError(msg, hint=f"convert it to one of {', '.join(sorted(_BY_NUMPY_NAME))}")
     return found
 
@@ -106,7 +108,7 @@ def present(raw: Array, dtype: str) -> Array:
     try:
         from ml_dtypes import bfloat16  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise MissingExtraError("bfloat16", "handing out BF16 tensors") from error
+        raise MissingExtraError(BFLOAT16, "handing out BF16 tensors") from error
     return raw.view(np.dtype(bfloat16))
 
 

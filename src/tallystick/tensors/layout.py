@@ -4,8 +4,8 @@ A canonical safetensors file is: the header's length as eight little-endian byte
 JSON object without white space, padded with spaces to a multiple of eight; the tensors in the
 header's order, C-ordered, little-endian, without gaps. Names are sorted by code point. Each entry
 is ``{"dtype":…,"shape":[…],"data_offsets":[…,…]}`` in this order. Strings are UTF-8 in which only
-``"``, the backslash and characters below U+0020 are escaped. There is no ``__metadata__``. So a list
-of names, shapes and dtypes has exactly one header.
+``"``, the backslash and characters below U+0020 are escaped. There is no ``__metadata__``. So
+a list of names, shapes and dtypes has exactly one header.
 
 References
 ----------

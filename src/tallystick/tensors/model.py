@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias, cast
 
 import msgspec
 import numpy as np
@@ -26,7 +26,13 @@ from tallystick.tensors.dtypes import (
     present,
     raw_view,
 )
-from tallystick.tensors.layout import MAX_HEADER_BYTES, PREFIX_BYTES, Layout, build_layout, layout_of
+from tallystick.tensors.layout import (
+    MAX_HEADER_BYTES,
+    PREFIX_BYTES,
+    Layout,
+    build_layout,
+    layout_of,
+)
 from tallystick.tensors.spec import BlobWriter, ModelSpec, Parameter
 
 __all__ = [
@@ -48,8 +54,13 @@ SLICE = 1 << 16  # elements in hand at a time: four bytes each fill one leaf of 
 COPY_ELEMENTS = 1 << 22  # a tensor not in C order is copied at once up to here, in slices beyond
 
 
+Dtype: TypeAlias = Literal[
+    "BF16", "F16", "F32", "F64", "I16", "I32", "I64", "I8", "U16", "U32", "U8"
+]
+
+
 class _Entry(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    dtype: str
+    dtype: Dtype
     shape: Annotated[tuple[U63, ...], msgspec.Meta(max_length=8)]
     data_offsets: tuple[U63, U63]
 
@@ -219,7 +230,7 @@ def parameters_of(
     """Return the parameters of ``arrays``, sorted by name; raises as `spec_of`, NaN apart."""
     found: list[Parameter] = []
     for name in sorted(arrays):
-        dtype = dtype_of(name, arrays[name])
+        dtype = cast("Dtype", dtype_of(name, arrays[name]))
         shape = tuple(int(side) for side in arrays[name].shape)
         found.append(Parameter(name, shape, dtype, _exponent(name, dtype, exponent)))
     return layout_of(tuple(found)).parameters
@@ -270,7 +281,7 @@ def _decode_header(header: bytes) -> tuple[Parameter, ...]:
         msg = f"malformed header: {error}"
         raise DecodeError(msg) from error
     return tuple(
-        Parameter(name, entry.shape, entry.dtype, DEFAULT_EXPONENT if entry.dtype in FLOATS else 0)  # pyright: ignore[reportArgumentType] - layout_of checks it
+        Parameter(name, entry.shape, entry.dtype, DEFAULT_EXPONENT if entry.dtype in FLOATS else 0)
         for name, entry in entries.items()
     )
 

@@ -75,7 +75,7 @@ def prove_coefficient(
     return _value(blob[start:stop].tobytes(), dtype), CoefficientProof(chunks)
 
 
-def verify_coefficient(  # noqa: PLR0913 - a claim has this many parts
+def verify_coefficient(
     root: bytes,
     size: int,
     parameters: tuple[Parameter, ...],

@@ -6,9 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-import numpy as np
-
-from tallystick.tensors.dtypes import Array
 from tallystick.tensors.layout import Layout, Segment
 
 __all__ = [
@@ -17,16 +14,14 @@ __all__ = [
     "chunk_length",
     "cuts",
     "finest_exponent",
-    "float_cuts",
-    "gather",
     "stream",
 ]
 
 T = TypeVar("T")
 S = TypeVar("S")
 
-CHUNK = 1 << 16  # parameters in hand at a time with few updates
-CHUNK_VALUES = 1 << 20  # values of all updates in hand at a time with many
+CHUNK = 1 << 18  # parameters in hand at a time with few updates
+CHUNK_VALUES = 1 << 22  # values of all updates in hand at a time with many
 MIN_CHUNK = 1 << 10
 BLOCK = 1 << 19  # parameters a thread works on before it hands back a result
 
@@ -43,23 +38,9 @@ def cuts(layout: Layout, step: int) -> Iterator[tuple[Segment, int, int]]:
             yield segment, start, min(start + step, segment.stop)
 
 
-def float_cuts(layout: Layout) -> list[tuple[Segment, int, int]]:
-    """Return the blocks of float segments, which geometry is about."""
-    return [cut for cut in cuts(layout, BLOCK) if cut[0].is_float]
-
-
 def finest_exponent(layout: Layout) -> int:
     """Return the lowest exponent of a float segment: the step that geometry counts in."""
     return min((part.exponent for part in layout.segments if part.is_float), default=0)
-
-
-def gather(updates: Sequence[Array], low: int, high: int, rows: Array) -> Array:
-    """Copy a chunk of every update into ``rows``; return that part of it, read-only."""
-    view = rows[:, : high - low]
-    for row, update in zip(view, updates, strict=True):
-        np.copyto(row, update[low:high])
-    view.flags.writeable = False
-    return view
 
 
 def stream(threads: int, work: Callable[[S], T], items: Sequence[S]) -> Iterator[T]:

@@ -5,8 +5,8 @@ workbench. Work runs over runs of neighbouring parameters with one dtype and exp
 chunks; memory is bounded by the chunk, whatever the size of the model or the number of updates.
 
 Geometry is that of float tensors only: with exponents that differ, a product counts
-``Σ 4^(e - e_min) · q · q'``, in squares of the finest step. Integer tensors (counters, indices) have
-no common unit with them and stay out; their values are range-checked like all others.
+``Σ 4^(e - e_min) · q · q'``, in squares of the finest step. Integer tensors (counters, indices)
+have no common unit with them and stay out; their values are range-checked like all others.
 """
 
 from __future__ import annotations
@@ -31,8 +31,6 @@ from tallystick.tensors.streaming import (
     chunk_length,
     cuts,
     finest_exponent,
-    float_cuts,
-    gather,
     stream,
 )
 from tallystick.tensors.update import apply_slice
@@ -178,9 +176,7 @@ class Workbench:
             first, last = _bytes_of(segment, start, stop)
             changed[first:last] = _apply(model, segment, start, stop, combined).view(np.uint8)
         updated = ModelFile(changed, model.layout)
-        return {
-            each.name: present(updated.raw(each.name), each.dtype) for each in spec.parameters
-        }
+        return {each.name: present(updated.raw(each.name), each.dtype) for each in spec.parameters}
 
     def _combine(
         self,
@@ -197,25 +193,23 @@ class Workbench:
         updates = [self._values(root, spec) for root in roots]
         chunk = chunk_length(len(roots))
 
-        def work(cut: tuple[Segment, int, int]) -> Array:
+        def work(cut: tuple[Segment, int, int]) -> list[Array]:
             check_denormals()  # a thread's own setting
             segment, start, stop = cut
-            first, last = _bytes_of(segment, start, stop)
-            out = np.empty(last - first, np.uint8)
+            parts: list[Array] = []
             for low in range(start, stop, chunk):
                 high = min(low + chunk, stop)
                 rows = tuple(update[low:high] for update in updates)
                 combined = _checked(combine_fn(rows, weights), high - low)
-                part = _apply(model, segment, low, high, combined)
-                offset, end = (at - first for at in _bytes_of(segment, low, high))
-                out[offset:end] = part.view(np.uint8)
-            return out
+                parts.append(_apply(model, segment, low, high, combined))
+            return parts
 
         writer = self.blobs.create()
         try:
             writer.write(np.frombuffer(model.layout.prefix, np.uint8))
-            for part in stream(self.threads, work, list(cuts(model.layout, BLOCK))):
-                writer.write(part)
+            for parts in stream(self.threads, work, list(cuts(model.layout, BLOCK))):
+                for part in parts:
+                    writer.write(part)
         except BaseException:
             writer.abort()
             raise
@@ -226,36 +220,24 @@ class Workbench:
         values = self._values(root, spec)
         layout = layout_of(spec.parameters)
         finest = finest_exponent(layout)
-
-        def work(cut: tuple[Segment, int, int]) -> int:
-            segment, start, stop = cut
-            squares = (
-                squared_norms(values[np.newaxis, low : min(low + CHUNK, stop)], bound)[0]
-                for low in range(start, stop, CHUNK)
-            )
-            return sum(squares) << (2 * (segment.exponent - finest))
-
-        return sum(stream(self.threads, work, float_cuts(layout)))
+        total = 0
+        for segment, low, high in cuts(layout, CHUNK):
+            if segment.is_float:
+                square = squared_norms(values[np.newaxis, low:high], bound)[0]
+                total += square << (2 * (segment.exponent - finest))
+        return total
 
     def _gram(self, roots: Sequence[bytes], spec: ModelSpec) -> tuple[tuple[int, ...], ...]:
         bound = self.largest(roots, spec)
         updates = [self._values(root, spec) for root in roots]
         layout = layout_of(spec.parameters)
         finest = finest_exponent(layout)
-        chunk = chunk_length(len(roots))
         total = np.zeros((len(roots), len(roots)), object)
-
-        def work(cut: tuple[Segment, int, int]) -> Array:
-            segment, start, stop = cut
-            found = np.zeros((len(roots), len(roots)), object)
-            rows = np.empty((len(roots), min(chunk, stop - start)), np.int32)
-            for low in range(start, stop, chunk):
-                part = gather(updates, low, min(low + chunk, stop), rows)
-                found += np.array(gram(part, bound), object)
-            return found << (2 * (segment.exponent - finest))
-
-        for part in stream(self.threads, work, float_cuts(layout)):
-            total += part
+        for segment, low, high in cuts(layout, chunk_length(len(roots))):
+            if segment.is_float:
+                rows = np.stack([update[low:high] for update in updates])
+                products = np.array(gram(rows, bound), object)
+                total += products << (2 * (segment.exponent - finest))
         return tuple(map(tuple, total.tolist()))
 
     def _largest(self, root: bytes, size: int, spec: ModelSpec) -> int | None:

@@ -14,7 +14,7 @@ from tallystick.crypto import keys
 from tallystick.ledger.collect.beacon import seal_of
 from tallystick.ledger.collect.rows import MechanismError, MemberRow, StageRow
 from tallystick.ledger.contracts import accounts, members
-from tallystick.mechanisms.records import SETUP, Attestation, Key, Opinion, Seal
+from tallystick.mechanisms.records import SETUP, Attestation, Complaint, Key, Opinion, Seal
 
 if TYPE_CHECKING:
     from tallystick.ledger.collect.cursor import Cursor
@@ -131,7 +131,9 @@ def accept_entry(cursor: Cursor, context: Context, entry: Entry) -> None:
             msg = f"stage '{entry.stage}' is not open yet"
             raise NotOpenError(msg)
         raise (UnknownStageError if key not in cursor.row.open else LateRecordError)
-    if isinstance(entry.record, Seal):
+    if isinstance(entry.record, Complaint) and step.rule.record is not Complaint:
+        _accept_decline(cursor, context, entry.record, stage)
+    elif isinstance(entry.record, Seal):
         _accept_seal(cursor, context, entry.record, step, stage)
     elif stage.window == "hold" and step.held and isinstance(entry.record, Opinion):
         _accept_hold(cursor, context, entry.record, stage)
@@ -174,10 +176,24 @@ def _accept_seal(
     row = cursor.records(stage.key, context.sender)
     if stage.window != "seal":
         raise (LateRecordError if step.stage.sealed else WrongRecordError)
-    if row.seal:
+    if row.seal or row.declined:
         raise AlreadyRecordedError
     _take_stake(cursor, context, step)
     cursor.put_records(stage.key, context.sender, msgspec.structs.replace(row, seal=seal.seal))
+
+
+def _accept_decline(
+    cursor: Cursor, context: Context, reason: Complaint, stage: StageRow
+) -> None:
+    """A member passes its turn and says why, so that nobody waits for it."""
+    _check_seat(context, stage)
+    row = cursor.records(stage.key, context.sender)
+    if stage.window not in {"seal", "record"}:
+        raise LateRecordError
+    if row.seal or row.record is not None or row.declined:
+        raise AlreadyRecordedError
+    said = reason.evidence or b"declined"
+    cursor.put_records(stage.key, context.sender, msgspec.structs.replace(row, declined=said))
 
 
 def _accept_record(
@@ -192,7 +208,7 @@ def _accept_record(
     if step.cosign:
         _accept_cosignature(cursor, context, entry, stage, row)
         return
-    if row.record is not None:
+    if row.record is not None or row.declined:
         raise AlreadyRecordedError
     if step.stage.sealed:
         _check_seal(cursor, context, entry, stage, row)
@@ -285,10 +301,14 @@ def _check_seat(context: Context, stage: StageRow) -> None:
 
 
 def expected(cursor: Cursor, step: Step, stage: StageRow) -> tuple[str, ...]:
-    """Return whom the stage's window asks."""
+    """Return whom the stage's window waits for; whoever declined its turn is not asked again."""
     if stage.window == "hold":
         return tuple(seat.member for seat in cursor.roster(cursor.terms.holders))
-    names = tuple(seat.member for seat in stage.roster)
+    names = tuple(
+        seat.member
+        for seat in stage.roster
+        if not cursor.records(stage.key, seat.member).declined
+    )
     if stage.window == "reveal" and step.stage.sealed:
         return tuple(name for name in names if cursor.records(stage.key, name).seal)
     return names

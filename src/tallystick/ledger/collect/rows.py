@@ -132,12 +132,13 @@ class StageRow(Record):
 
 
 class MemberRow(Record):
-    """What one member sent for one stage instance."""
+    """What one member sent for one stage instance; ``declined`` says why it passes its turn."""
 
     seal: Annotated[bytes, msgspec.Meta(max_length=32)] = b""
     record: Artefact | Opinion | Complaint | None = None
     salt: Annotated[bytes, msgspec.Meta(max_length=32)] = b""
     held: Opinion | None = None
+    declined: Annotated[bytes, msgspec.Meta(max_length=4096)] = b""
     signatures: Annotated[
         tuple[tuple[U8, Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]], ...],
         msgspec.Meta(max_length=8),

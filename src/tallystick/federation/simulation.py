@@ -1,0 +1,262 @@
+"""A whole federation in one process: the real ledger, rules and members, on virtual time.
+
+A block is sealed when every member has said what it has to say about the newest state, its
+transactions in canonical order; when nobody has anything to say, time jumps to the next deadline.
+So a run is a function of its task, its trainers and its seed, and an interrupted run goes on from
+its folder as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tallystick.codec import Label, decode, encode
+from tallystick.consensus.solo import Solo
+from tallystick.crypto import keys
+from tallystick.crypto.hashes import sha256
+from tallystick.errors import ConfigError, DecodeError, InvariantError
+from tallystick.federation.conduct import HONEST, Conduct
+from tallystick.federation.foresight import FoldCache
+from tallystick.federation.member import Habits, Identity, Member
+from tallystick.ledger.collect.rows import LIVE, NAMES, STAGES, TASKS, TERMS, TaskRow
+from tallystick.ledger.genesis import Founder, Genesis, Key
+from tallystick.ledger.messages import ProposeTask
+from tallystick.ledger.terms import task_id
+from tallystick.storage.blobs import FileBlobs
+from tallystick.storage.sqlite import LedgerStore
+from tallystick.tensors.workbench import Workbench
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from tallystick.federation.trainer import Trainer
+    from tallystick.ledger.terms import Terms
+
+__all__ = ["Federation", "Setup", "claim_folder", "simulated_genesis"]
+
+LOG = logging.getLogger(__name__)
+EPOCH = 1_767_225_600_000  # virtual time begins 2026-01-01T00:00:00Z
+BLOCK = 1000
+FUNDS = 1_000_000_000
+MOST_IDLE = 10_000
+
+
+@dataclass(slots=True)
+class Setup:
+    """Who takes part in a simulation, and how.
+
+    Attributes
+    ----------
+    trainers
+        One per member, by name.
+    conduct
+        How members behave that are not honest, by name.
+    durable
+        Flush journals and blobs to disk, as a member on its own machine would.
+    isolate, limit_seconds
+        Train in child processes, each for at most so long.
+    outsiders
+        Members of the ledger that are no party to the task.
+    watch
+        Called after every sealed block with the federation; for probes and progress.
+    """
+
+    trainers: Mapping[str, Trainer]
+    conduct: Mapping[str, Conduct] = field(default_factory=dict[str, Conduct])
+    durable: bool = True
+    isolate: bool = False
+    limit_seconds: float | None = None
+    outsiders: tuple[str, ...] = ()
+    watch: Callable[[Federation], None] | None = None
+
+
+def secret_of(seed: int, member: str, what: str) -> bytes:
+    """Return a trial key or salt secret: reproducible, and so worthless outside simulations."""
+    return sha256("trial", what.encode(), str(seed).encode(), member.encode())
+
+
+def simulated_genesis(name: str, members: tuple[str, ...], seed: int) -> Genesis:
+    """Return a trial genesis whose keys come from a seed; the first member seals."""
+    founders = tuple(
+        Founder(
+            member,
+            (
+                Key(keys.public_of(secret_of(seed, member, "owner")), "owner"),
+                Key(keys.public_of(secret_of(seed, member, "worker")), "worker"),
+                Key(keys.public_of(secret_of(seed, member, "validator")), "validator"),
+            ),
+            FUNDS,
+        )
+        for member in sorted(members)
+    )
+    return Genesis(
+        name=name, time=EPOCH, engine="solo", sealer=min(members), trial=True, founders=founders
+    )
+
+
+class Federation:
+    """Members, their ledger and their blobs in one folder.
+
+    Parameters
+    ----------
+    folder
+        Where everything is kept; a run it holds already goes on.
+    """
+
+    def __init__(self, folder: Path, setup: Setup, seed: int) -> None:
+        """Found the ledger or open it, and let the members sit down."""
+        names = tuple(sorted({*setup.trainers, *setup.outsiders}))
+        check_names(names)
+        self.folder = folder
+        self.setup = setup
+        self.seed = seed
+        folder.mkdir(parents=True, exist_ok=True)
+        store = LedgerStore(folder / "ledger.db")
+        genesis = simulated_genesis("simulation", names, seed)
+        sealer = secret_of(seed, genesis.sealer, "validator")
+        self.engine = Solo(store, genesis, sealer)
+        self.blobs = FileBlobs(folder / "blobs", durable=setup.durable)
+        self.workbench = Workbench(self.blobs)
+        self._folds = FoldCache()
+        self.members = {name: self._member(name) for name in sorted(setup.trainers)}
+
+    def close(self) -> None:
+        """Close what is open."""
+        for member in self.members.values():
+            member.close()
+        self.engine.close()
+
+    def propose(self, terms: Terms) -> bytes:
+        """Propose the task unless the ledger has it; return its id."""
+        task = task_id(terms)
+        if self.engine.state.get(TASKS, task) is None:
+            if self.engine.state.get(NAMES, terms.name) is not None:
+                msg = f"the ledger in {self.folder} has another task named '{terms.name}'"
+                raise ConfigError(msg)
+            self.members[terms.owner].send(ProposeTask(terms))
+            self.engine.seal(self.engine.head.time + BLOCK)
+        if self.engine.state.get(TASKS, task) is None:
+            msg = "the ledger refused the task"
+            raise InvariantError(msg)
+        return task
+
+    def run(self, task: bytes) -> TaskRow:
+        """Run until the task has ended; return its final row."""
+        for _ in self.blocks(task):
+            if self.setup.watch is not None:
+                self.setup.watch(self)
+        row = self.row(task)
+        if row.status == "running":
+            msg = "the task stands still although no window is open"
+            raise InvariantError(msg)
+        return row
+
+    def blocks(self, task: bytes) -> Any:  # noqa: ANN401 - a generator of headers
+        """Seal block after block until the task has ended, yielding each header."""
+        idle = 0
+        while task in (self.engine.state.get(LIVE) or ()) and idle < MOST_IDLE:
+            for member in self.members.values():
+                member.step()
+            if self.engine.pending and self.engine.seal_pending(self.engine.head.time + BLOCK):
+                idle = 0
+                yield self.engine.head
+                continue
+            idle += 1
+            self.engine.seal(self._next_time(task))
+            yield self.engine.head
+
+    def row(self, task: bytes) -> TaskRow:
+        """Return the task's row."""
+        row = self.engine.state.get(TASKS, task)
+        if row is None:
+            msg = "the ledger does not have this task"
+            raise InvariantError(msg)
+        return row
+
+    def terms(self, task: bytes) -> Terms:
+        """Return the task's terms."""
+        terms = self.engine.state.get(TERMS, task)
+        if terms is None:
+            msg = "the ledger does not have this task"
+            raise InvariantError(msg)
+        return terms
+
+    def _next_time(self, task: bytes) -> int:
+        """Return when the next window runs out or somebody wants to look again."""
+        row, head = self.row(task), self.engine.head.time
+        stages = [self.engine.state.get(STAGES, key) for key in row.open]
+        times = [
+            stage.ends + row.excess
+            for stage in stages
+            if stage is not None and stage.window != "done"
+        ]
+        times.extend(m.wake for m in self.members.values() if m.wake is not None)
+        ahead = [time for time in times if time > head]
+        return min(ahead) if ahead else head + BLOCK
+
+    def _member(self, name: str) -> Member:
+        setup = self.setup
+        identity = Identity(
+            member=name,
+            key=0,
+            secret=secret_of(self.seed, name, "owner"),
+            salt_secret=secret_of(self.seed, name, "salt"),
+        )
+        dishonest = frozenset(setup.conduct)
+        habits = Habits(
+            isolate=setup.isolate,
+            limit_seconds=setup.limit_seconds,
+            conduct=setup.conduct.get(name, HONEST),
+            cache=self._folds,
+            allies=dishonest if name in dishonest else frozenset(),
+            durable=setup.durable,
+        )
+        folder = self.folder / "members" / name
+        return Member(identity, self.engine, setup.trainers[name], self.workbench, folder, habits)
+
+
+def check_names(names: tuple[str, ...]) -> None:
+    """Refuse names that the ledger has no room for.
+
+    Raises
+    ------
+    ConfigError
+        Names the member and what is allowed.
+    """
+    if not names:
+        msg = "a federation needs at least one member"
+        raise ConfigError(msg)
+    for name in names:
+        try:
+            decode(Label, encode(name))  # pyright: ignore[reportArgumentType]
+        except DecodeError as error:
+            msg = f"member name '{name}': lower-case letters, digits, '.', '_' and '-', at most 64"
+            raise ConfigError(msg) from error
+
+
+def claim_folder(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Mark ``folder`` as holding this run, or see that it does already.
+
+    Raises
+    ------
+    ConfigError
+        The folder holds something else; it is never overwritten.
+    """
+    marker = folder / "run.json"
+    wanted = json.dumps(identity, sort_keys=True, indent=1)
+    if marker.exists():
+        if marker.read_text(encoding="utf-8") != wanted:
+            msg = f"{folder} holds another run"
+            raise ConfigError(msg, hint="name another --out, or remove the folder")
+        return
+    if folder.exists() and any(folder.iterdir()):
+        msg = f"{folder} is not empty and holds no run"
+        raise ConfigError(msg, hint="name another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / ".run.json"
+    temporary.write_text(wanted, encoding="utf-8")
+    temporary.replace(marker)

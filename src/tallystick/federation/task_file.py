@@ -1,0 +1,269 @@
+"""Task files: TOML written by people, resolved to the terms that members approve.
+
+A file names a recipe and changes what it wants changed; every default is resolved here, so that
+the terms do not depend on a release. The ``[simulate]`` table says who plays the members in a
+simulation and is no part of the terms.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from tallystick.codec import decode, encode
+from tallystick.errors import ConfigError, TallyError
+from tallystick.federation.recipes import Recipe, load_recipe, milliseconds, parse_recipe
+from tallystick.ledger.collect.recipe import check_terms
+from tallystick.ledger.terms import Pin, Roster, Setting, Terms
+from tallystick.mechanisms.registry import rule_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tallystick.tensors.spec import ModelSpec
+
+__all__ = ["Task", "resolve_terms"]
+
+KEYS = (
+    "name",
+    "recipe",
+    "mode",
+    "rounds",
+    "score",
+    "keep",
+    "weights",
+    "weight_cap",
+    "approve_within",
+    "gap",
+    "retention",
+    "holders",
+    "read_fee",
+    "edition",
+    "setup",
+    "round",
+    "close",
+    "stage",
+    "rosters",
+    "train",
+    "simulate",
+)
+NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}\Z")
+DAY = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What somebody asks for, before it is resolved to terms.
+
+    Parameters
+    ----------
+    name
+        Lower-case name, unique on its ledger.
+    recipe
+        ``NAME`` or ``NAME/VERSION`` of a built-in recipe.
+    rounds
+        Attempts, void ones included. At least 1.
+    score
+        The metric of the trainers' ``evaluate`` that stages go by: in [0, 1], larger is better.
+    train
+        What trainers find in ``config`` besides ``round``, ``seed`` and ``member``.
+    stage
+        Changes to the recipe's stages, by stage name.
+    rosters
+        Further rosters the recipe requires, by name.
+    weights
+        ``equal``, ``declared`` (capped by ``weight_cap``) or ``committed``.
+    options
+        Further keys of a task file: mode, keep, gap, retention, approve_within, read_fee, holders.
+    simulate
+        Data, trainers and attackers of a simulation; no part of the terms.
+    """
+
+    name: str
+    recipe: str = "standard"
+    rounds: int = 10
+    score: str = "accuracy"
+    train: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    stage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Any])
+    rosters: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Any])
+    weights: str = "equal"
+    weight_cap: int = 1000
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    simulate: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @classmethod
+    def load(cls, path: str | Path) -> Task:
+        """Read a task file.
+
+        Raises
+        ------
+        ConfigError
+            Not readable, not TOML, or a key it does not know; names the line.
+        """
+        file = Path(path)
+        try:
+            text = file.read_text(encoding="utf-8")
+            table = tomllib.loads(text)
+        except OSError as error:
+            msg = f"{file}: {error.strerror or error}"
+            raise ConfigError(msg) from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            msg = f"{file}: {error}"
+            raise ConfigError(msg) from error
+        try:
+            return cls.parse(table)
+        except ConfigError as error:
+            line = _line_of(text, str(error))
+            msg = f"{file}{f', line {line}' if line else ''}: {error}"
+            raise ConfigError(msg, hint=error.hint) from error
+
+    @classmethod
+    def parse(cls, table: Mapping[str, Any]) -> Task:
+        """Return the task that a TOML table describes.
+
+        Raises
+        ------
+        ConfigError
+            An unknown key, or a value of the wrong kind.
+        """
+        for key in table:
+            if key not in KEYS:
+                msg = f"unknown key '{key}'"
+                raise ConfigError(msg, hint=f"known: {', '.join(KEYS)}")
+        for key, kind in (("name", str), ("recipe", str), ("rounds", int), ("score", str)):
+            if key in table and (not isinstance(table[key], kind) or isinstance(table[key], bool)):
+                msg = f"key '{key}' is not a {kind.__name__}"
+                raise ConfigError(msg)
+        for key in ("train", "stage", "rosters", "simulate"):
+            if not isinstance(table.get(key, {}), dict):
+                msg = f"key '{key}' is not a table"
+                raise ConfigError(msg)
+        if "name" not in table:
+            msg = "the key 'name' is missing"
+            raise ConfigError(msg)
+        known = {"name", "recipe", "rounds", "score", "train", "stage", "rosters", "simulate"}
+        plain = {key: table[key] for key in known | {"weights", "weight_cap"} if key in table}
+        rest = {key: value for key, value in table.items() if key not in plain}
+        return cls(**plain, options=rest)
+
+    def to_recipe(self) -> Recipe:
+        """Return the recipe with this task's changes.
+
+        Raises
+        ------
+        ConfigError
+            Unknown recipe, stage or parameter.
+        """
+        lists = {name: self.options[name] for name in ("setup", "round", "close") if name in self.options}
+        if lists:
+            table: dict[str, Any] = {**lists, "recipe": self.recipe, "stage": dict(self.stage)}
+            return parse_recipe({**table, "mode": self.options.get("mode", "auditable")})
+        return load_recipe(self.recipe).changed(self.stage)
+
+
+def resolve_terms(  # noqa: PLR0913 - everything an agreement consists of
+    task: Task,
+    *,
+    owner: str,
+    members: Sequence[str],
+    model: ModelSpec | None,
+    trial: bool,
+    faults: int = 0,
+) -> Terms:
+    """Return the terms, every default and rule resolved, integers only.
+
+    Raises
+    ------
+    ConfigError
+        The task contradicts itself, or its recipe does not fit these members.
+    """
+    if not NAME.match(task.name):
+        msg = f"name '{task.name}': lower-case letters, digits, '.', '_' and '-', at most 64"
+        raise ConfigError(msg)
+    if not isinstance(task.rounds, int) or not 1 <= task.rounds <= 100_000:
+        msg = f"rounds = {task.rounds}: 1 to 100,000"
+        raise ConfigError(msg)
+    recipe = task.to_recipe()
+    rosters = {name: tuple(sorted(set(named))) for name, named in task.rosters.items()}
+    for name in recipe.rosters:
+        if name not in rosters:
+            msg = f"the recipe '{recipe.name}' needs the roster '{name}'"
+            raise ConfigError(msg, hint=f"add a line: {name} = [\"member\", …] under [rosters]")
+    rosters["members"] = tuple(sorted(members))
+    lists = {
+        phase: recipe.stages(phase, len(members)) for phase in ("setup", "round", "close")
+    }
+    stages = [stage for phase in lists.values() for stage in phase]
+    lengths = [
+        length for stage in stages for length in (stage.within, stage.reveal, stage.hold) if length
+    ]
+    option = {**recipe.options, **task.options}
+    approve = milliseconds(option.get("approve_within", "10m"), "approve_within")
+    gap = max([approve, *lengths]) if trial else min([approve, *lengths]) // (faults + 2)
+    pins = {stage.rule: rule_digest(stage.rule) for stage in stages}
+    cap = 0 if task.weights == "equal" else task.weight_cap
+    try:
+        terms = Terms(
+            version=1,
+            name=task.name,
+            recipe=recipe.name,
+            mode=cast("Any", recipe.mode),
+            owner=owner,
+            rounds=task.rounds,
+            rosters=tuple(Roster(name, rosters[name]) for name in sorted(rosters)),
+            setup=lists["setup"],
+            round=lists["round"],
+            close=lists["close"],
+            model=model,
+            weights=(cast("Any", task.weights), cap),
+            approve_within=approve,
+            gap=milliseconds(option.get("gap", gap), "gap"),
+            retention=milliseconds(option.get("retention", 365 * DAY), "retention"),
+            holders=str(option.get("holders", "members")),
+            score=task.score,
+            keep=cast("Any", option.get("keep", "last")),
+            train=tuple(_setting(name, task.train[name]) for name in sorted(task.train)),
+            read_fee=int(option.get("read_fee", 0)),
+            pins=tuple(Pin(rule, pins[rule]) for rule in sorted(pins) if pins[rule]),
+            edition=int(option.get("edition", 0)),
+        )
+        terms = _checked(terms)
+        check_terms(terms, trial=trial, faults=faults)
+    except TallyError as error:
+        raise ConfigError(str(error), hint=error.hint) from error
+    return terms
+
+
+def _checked(terms: Terms) -> Terms:
+    """Put the terms through the codec, which knows every field's range."""
+
+
+    return decode(Terms, encode(terms))
+
+
+def _setting(name: str, value: object) -> Setting:
+    if isinstance(value, bool):
+        return Setting(name, "bool", "true" if value else "false")
+    if isinstance(value, int):
+        return Setting(name, "int", str(value))
+    if isinstance(value, float):
+        return Setting(name, "float", value.hex())
+    if isinstance(value, str):
+        return Setting(name, "str", value)
+    msg = f"train.{name} is a {type(value).__name__}: only numbers, texts and booleans"
+    raise ConfigError(msg)
+
+
+
+
+def _line_of(text: str, message: str) -> int:
+    """Return the first line that mentions what a message quotes; 0 when none does."""
+    for quoted in re.findall(r"'([^']+)'", message):
+        for number, line in enumerate(text.splitlines(), 1):
+            bare = line.partition("#")[0]
+            if re.search(rf"(^|[^\w.-]){re.escape(quoted)}($|[^\w.-])", bare):
+                return number
+    return 0
