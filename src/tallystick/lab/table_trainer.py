@@ -153,7 +153,7 @@ def _learner(columns: int, classes: int | None, lr: float) -> MLPClassifier | ML
         from sklearn.neural_network import MLPClassifier, MLPRegressor
     except ImportError as error:
         raise MissingExtraError(EXTRA, "training on a table") from error
-    settings = {
+    settings: dict[str, Any] = {
         "hidden_layer_sizes": (),
         "solver": "sgd",
         "learning_rate_init": lr,
@@ -162,10 +162,10 @@ def _learner(columns: int, classes: int | None, lr: float) -> MLPClassifier | ML
         "nesterovs_momentum": False,
         "alpha": 0,
         "shuffle": False,
-        # What it draws is replaced; the dice are its own, not NumPy's global ones, and quick to copy.
+        # What it draws is replaced. Dice of its own spare NumPy's global ones; these copy quickly.
         "random_state": np.random.RandomState(np.random.PCG64(0)),
     }
-    blank = np.zeros((1, columns))  # no learning rate diverges on it
+    blank = np.zeros((1, columns))  # nothing to diverge on
     with _quick_and_quiet():
         if classes is None:
             return MLPRegressor(**settings).partial_fit(blank, np.zeros(1))

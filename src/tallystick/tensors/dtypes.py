@@ -6,7 +6,7 @@ means what arithmetic runs in: float32 for F32, F16 and BF16, float64 for F64, i
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +80,7 @@ def dtype_of(name: str, array: object) -> str:
     if not isinstance(array, np.ndarray):
         msg = f"tensor '{name}' is a {type(array).__name__}, not a NumPy array"
         raise ConfigError(msg)
-    kind: np.dtype[Any] = array.dtype
+    kind = cast("Array", array).dtype
     found = _BY_NUMPY_NAME.get(kind.name)
     if found is None:
         msg = f"tensor '{name}' has dtype {kind.name}, which a model cannot hold"

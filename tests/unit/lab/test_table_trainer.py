@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import warnings
+import sys
 
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, r2_score
-from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from tallystick.errors import ConfigError
+from tallystick.errors import ConfigError, MissingExtraError
 from tallystick.federation.trainer import Trainer, train_once
 from tallystick.lab.datasets import Table, load_table, split
 from tallystick.lab.partitions import partition
@@ -36,33 +35,59 @@ def federated_average(sites, parameters, rounds, seed):
     return parameters
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_one_step_over_all_rows_is_scikit_learns(name):
-    table, _ = split(load_table(name), 0)
-    kind = MLPRegressor if table.classes is None else MLPClassifier
-    peer = kind(
-        hidden_layer_sizes=(),
-        solver="sgd",
-        learning_rate_init=0.1,
-        batch_size=len(table),
-        momentum=0,
-        nesterovs_momentum=False,
-        alpha=0,
-        shuffle=False,
-    )
-    options = {} if table.classes is None else {"classes": np.arange(len(table.classes))}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        peer.partial_fit(table.x, table.y, **options)
-    start = initial_parameters(table)
-    peer.coefs_[0][:], peer.intercepts_[0][:] = start["weights"], start["bias"]
-    peer.partial_fit(table.x, table.y)
-    trained, _ = TableTrainer(table).train(
-        start, {"seed": 0, "lr": 0.1, "epochs": 1, "batch": len(table)}
-    )
+def gradient_at_zero(table):
+    """Return the loss's gradient over all rows, of weights and of bias, for a model of zeros."""
+    outputs = 1 if table.classes is None or len(table.classes) == 2 else len(table.classes)
+    wanted = table.y[:, None] if outputs == 1 else np.eye(outputs)[table.y]
+    guess = 0 if table.classes is None else 1 / len(table.classes)
+    return table.x.T @ (guess - wanted) / len(table), (guess - wanted).mean(axis=0)
 
-    assert np.allclose(trained["weights"], peer.coefs_[0], atol=1e-6)
-    assert np.allclose(trained["bias"], peer.intercepts_[0], atol=1e-6)
+
+@pytest.mark.parametrize("name", TABLES)
+def test_one_step_over_all_rows_goes_down_the_gradient(name):
+    table, _ = split(load_table(name), 0)
+    trained, _ = TableTrainer(table).train(
+        initial_parameters(table), {"seed": 0, "lr": 0.1, "epochs": 1, "batch": len(table)}
+    )
+    weights, bias = gradient_at_zero(table)
+
+    assert np.allclose(trained["weights"], -0.1 * weights, atol=1e-6)
+    assert np.allclose(trained["bias"], -0.1 * bias, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_two_calls_of_an_epoch_go_as_far_as_one_of_two(name):
+    trainer = TableTrainer(split(load_table(name), 0)[0])
+    config = {"seed": 0, "batch": 10_000}
+    once, _ = trainer.train(initial_parameters(trainer.table), {**config, "epochs": 1})
+    again, _ = trainer.train(once, {**config, "epochs": 1})
+    both, _ = trainer.train(initial_parameters(trainer.table), {**config, "epochs": 2})
+
+    assert np.allclose(again["weights"], both["weights"], atol=1e-6)
+    assert np.allclose(again["bias"], both["bias"], atol=1e-6)
+
+
+@pytest.mark.parametrize("labels", [[3, 3, 3, 3], [0, 1, 2, 3], [9, 9, 0, 0]])
+def test_a_shard_of_four_rows_learns_about_the_classes_it_lacks(labels):
+    table, _ = split(load_table("digits"), 0)
+    shard = Table("t", table.x[:4], np.array(labels), table.classes)
+    trained, count = TableTrainer(shard).train(initial_parameters(table), {"seed": 0})
+    absent = [label for label in range(10) if label not in labels]
+
+    assert count == 4
+    assert trained["weights"].shape == (64, 10)
+    assert trained["weights"].dtype == trained["bias"].dtype == np.float32
+    assert (trained["bias"][absent] < 0).all()
+    assert trained["bias"][labels].min() > trained["bias"][absent].max()
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_shard_of_one_of_two_classes_moves_its_one_output(label):
+    table = Table("t", np.eye(4), np.full(4, label), ("no", "yes"))
+    trained, _ = TableTrainer(table).train(initial_parameters(table), {"seed": 0})
+
+    assert trained["weights"].shape == (4, 1)
+    assert (np.sign(trained["bias"]) == (1 if label else -1)).all()
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -104,6 +129,47 @@ def test_the_seed_decides_every_bit_and_nothing_is_remembered():
     assert first["weights"].tobytes() == again["weights"].tobytes()
     assert first["weights"].tobytes() != other["weights"].tobytes()
     assert not start["weights"].any()
+
+
+def test_a_call_that_diverged_leaves_no_trace():
+    train, _ = split(load_table("diabetes"), 0)
+    trainer = TableTrainer(Table("t", train.x * 1e6, train.y, None))
+    start = initial_parameters(train)
+    before, wild, after = (
+        trainer.train(start, {"seed": 0, "batch": len(train), "epochs": epochs})[0]
+        for epochs in (1, 99, 1)
+    )
+
+    assert np.isfinite(before["weights"]).all()
+    assert not np.isfinite(wild["weights"]).all()
+    assert before["weights"].tobytes() == after["weights"].tobytes()
+
+
+def test_training_leaves_numpys_own_dice_alone():
+    table = Table("t", np.ones((4, 11)), np.arange(4) % 2, ("a", "b"))
+    before = np.random.get_state()  # noqa: NPY002 - what must stay as it is
+    TableTrainer(table).train(initial_parameters(table), {"seed": 0, "lr": 0.07})
+    after = np.random.get_state()  # noqa: NPY002
+
+    assert before[2:] == after[2:]
+    assert (before[1] == after[1]).all()
+
+
+def test_without_scikit_learn_the_extra_is_named(monkeypatch):
+    table = Table("t", np.ones((4, 13)), np.ones(4), None)  # no other test has 13 columns
+    monkeypatch.setitem(sys.modules, "sklearn.neural_network", None)
+
+    with pytest.raises(MissingExtraError, match="training on a table") as caught:
+        TableTrainer(table).train(initial_parameters(table), {"seed": 0, "lr": 0.03})
+    assert "tallystick[demo]" in caught.value.hint
+    assert TableTrainer(table).evaluate(initial_parameters(table), {}) == ({"r2": 0.0}, 4)
+
+
+def test_parameters_of_another_table_are_not_taken_for_divergence():
+    wine, digits = (load_table(name) for name in ("wine", "digits"))
+
+    with pytest.raises(ValueError, match="mismatch"):
+        TableTrainer(wine).train(initial_parameters(digits), {"seed": 0})
 
 
 @pytest.mark.parametrize(("classes", "outputs"), [(None, 1), ("ab", 1), ("abc", 3)])

@@ -39,6 +39,9 @@ __all__ = [
 ]
 
 
+MOST_SUPPLY = 2**62
+
+
 class InsufficientFundsError(RejectedError):
     """The balance does not cover the amount."""
 
@@ -126,7 +129,9 @@ def move(state: State, payer: str, payee: str, micros: int) -> None:
 
 
 def grant(state: State, voted: Grant) -> Event:
-    """Create voted money; the supply grows by as much."""
+    """Create voted money; the supply grows by as much, but never beyond 62 bits."""
+    if totals(state).supply + voted.micros >= MOST_SUPPLY:
+        return Event("grant-beyond-limit", voted.member, voted.micros)
     _give(state, voted.member, voted.micros)
     _shift(state, balances=voted.micros, supply=voted.micros)
     return Event("grant", voted.member, voted.micros)

@@ -1,0 +1,60 @@
+"""Who was a member, with which keys, at which height: what signatures in a log are checked by."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tallystick.codec import decode
+from tallystick.ledger.contracts.members import MEMBERS, ROLL, Member
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tallystick.ledger.state import State
+
+__all__ = ["Membership", "Timeline"]
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """The active members, sorted, and everybody's keys."""
+
+    roll: tuple[str, ...]
+    members: Mapping[str, Member]
+
+    def key(self, member: str, index: int) -> bytes | None:
+        """Return a member's public key if it is valid now."""
+        row = self.members.get(member)
+        if row is None or not row.active or index >= len(row.keys):
+            return None
+        return row.keys[index].public if row.keys[index].active else None
+
+
+@dataclass(slots=True)
+class Timeline:
+    """Memberships by the height of the first block that was executed under them."""
+
+    _heights: list[int] = field(default_factory=list[int])
+    _known: list[Membership] = field(default_factory=list[Membership])
+
+    def at(self, height: int) -> Membership:
+        """Return the membership that block ``height`` was executed under."""
+        found = bisect_right(self._heights, height)
+        return self._known[max(0, found - 1)]
+
+    def note(self, height: int, state: State) -> None:
+        """Remember the membership that blocks from ``height`` on see."""
+        self._heights.append(height)
+        rows = {
+            name: decode(Member, data)
+            for name, data in (
+                (_name(key), data) for key, data in state.rows() if key[0] == MEMBERS.prefix
+            )
+        }
+        self._known.append(Membership(state.get(ROLL) or (), rows))
+
+
+def _name(key: bytes) -> str:
+    return decode(tuple[str], key[1:])[0]
