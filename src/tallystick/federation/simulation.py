@@ -253,9 +253,6 @@ def claim_folder(folder: Path, identity: Mapping[str, Any]) -> None:
             msg = f"{folder} holds another run"
             raise ConfigError(msg, hint="name another --out, or remove the folder")
         return
-    if folder.exists() and any(folder.iterdir()):
-        msg = f"{folder} is not empty and holds no run"
-        raise ConfigError(msg, hint="name another --out")
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / ".run.json"
     temporary.write_text(wanted, encoding="utf-8")

@@ -30,12 +30,14 @@ from tallystick.provenance.frames import (
     read_frames,
 )
 
+from tallystick.provenance.writing import write_bundle
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
     from typing import BinaryIO
 
-__all__ = ["Bundle"]
+__all__ = ["Bundle", "write_bundle"]
 
 READ_BYTES = 1 << 20
 MOST_BLOBS = 1 << 22

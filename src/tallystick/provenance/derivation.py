@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tallystick.ledger.genesis import Genesis
     from tallystick.mechanisms.records import Key, Output
     from tallystick.mechanisms.rule import Inputs
-    from tallystick.provenance.timeline import Timeline
+    from tallystick.provenance.timeline import Membership, Timeline
 
 __all__ = ["Derived", "Fold", "derive"]
 
@@ -120,14 +120,16 @@ class _Run:
         self.folds: list[Fold] = []
         self.nonces: dict[tuple[str, int], int] = {}
         self.height = 0
+        self.now: Membership | None = None
         self.state.put(accounts.TOTALS, row=accounts.Totals(PURSE, 0, 0, 0, 0))
 
     def enter(self, height: int, timeline: Timeline) -> None:
         """Let the members be those of that block."""
-        if height == self.height:
-            return
         self.height = height
         now = timeline.at(height)
+        if now is self.now:
+            return
+        self.now = now
         self.state.put(members.ROLL, row=now.roll)
         for name, row in now.members.items():
             self.state.put(members.MEMBERS, name, row=row)
@@ -199,8 +201,9 @@ class _Run:
         cursor.save()
         for opening in message.openings:
             step = cursor.plan.find(message.phase, opening.stage)
+            place = (message.phase, message.round, opening.stage, opening.group)
             for key, inputs in cursor.seen.items():
-                if step is not None and (key.stage, key.group) == (opening.stage, opening.group):
+                if step is not None and (key.phase, key.round, key.stage, key.group) == place:
                     self.folds.append(Fold(self.height, step, key, inputs, opening.output))
 
     def _shut(self, note: Shut) -> None:

@@ -77,7 +77,7 @@ def dtype_of(name: str, array: object) -> str:
     ConfigError
         It is no array, or of a dtype without a place in a model.
     """
-    if not isinstance(array, np.ndarray):
+    if not isinstance(array, (np.ndarray, np.generic)):  # a tensor of no dimension may be either
         msg = f"tensor '{name}' is a {type(array).__name__}, not a NumPy array"
         raise ConfigError(msg)
     kind = cast("Array", array).dtype

@@ -3,6 +3,7 @@ import json
 import ml_dtypes
 import numpy as np
 import pytest
+import safetensors
 import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -60,12 +61,12 @@ def test_every_dtype_survives_writing_and_reading():
 
 
 def test_the_official_library_reads_our_files():
-    official = safetensors.numpy.load(model_bytes(ARRAYS))
+    official = dict(safetensors.deserialize(model_bytes(ARRAYS)))
 
     assert set(official) == set(ARRAYS)
     for name, array in ARRAYS.items():
-        assert official[name].tobytes() == array.tobytes()
-        assert official[name].shape == array.shape
+        assert bytes(official[name]["data"]) == array.tobytes()
+        assert tuple(official[name]["shape"]) == array.shape
 
 
 def test_a_canonical_file_of_the_official_library_is_read():
@@ -142,7 +143,7 @@ def test_a_dtype_no_model_can_hold_is_refused_by_tensor_and_name(array):
     with pytest.raises(ConfigError, match="tensor 'bad'") as caught:
         model_bytes({"good": np.zeros(1), "bad": array})
 
-    assert str(getattr(array, "dtype", "list")) in str(caught.value)
+    assert (array.dtype.name if isinstance(array, np.ndarray) else "list") in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -1,0 +1,359 @@
+"""Simulate a federation and leave behind what it proved: model, bundle, metrics.
+
+The folder of a run is its memory: the same call with the same folder goes on where it stopped,
+whatever stopped it.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import tempfile
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tallystick.codec import encode
+from tallystick.errors import ConfigError
+from tallystick.federation.arrays import TrainerError, as_arrays
+from tallystick.federation.desk import settings_of, training_seed
+from tallystick.federation.simulation import Federation, Setup, check_names, claim_folder
+from tallystick.federation.task_file import Task, resolve_terms
+from tallystick.federation.task_text import task_text
+from tallystick.federation.trainer import as_trainer, evaluate_once
+from tallystick.mechanisms.records import ROUND
+from tallystick.provenance.history import read_engine
+from tallystick.provenance.writing import write_bundle
+from tallystick.ledger.terms import task_id
+from tallystick.storage.blobs import FileBlobs
+from tallystick.tensors.model import open_model, write_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy as np
+
+    from tallystick.federation.conduct import Conduct
+    from tallystick.federation.trainer import Trainer
+    from tallystick.ledger.collect.rows import ModelRef, TaskRow
+    from tallystick.ledger.terms import Terms
+    from tallystick.provenance.facts import TaskHistory
+    from tallystick.tensors.spec import ModelSpec
+
+__all__ = ["Refusal", "Run", "simulate"]
+
+LOG = logging.getLogger(__name__)
+EVERYBODY = "all"
+WRITE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One refused update; ``update`` and ``evidence`` are lower-case hex."""
+
+    round: int
+    member: str
+    update: str
+    code: int
+    reason: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished simulation.
+
+    Attributes
+    ----------
+    status, cause
+        How the task ended: ``done``, ``void``, ``aborted`` or ``suspended``, and why.
+    model
+        The final parameters by name; `None` when no round completed or there is no common model.
+    bundle, model_file
+        The proof, and the model as a canonical safetensors file.
+    genesis, model_root, state_root
+        Lower-case hex.
+    metrics
+        The final model's metrics, averaged over the sites by their number of examples.
+    refusals
+        Every refused update with its round, member, code, reason and evidence.
+    """
+
+    task: Task
+    terms: Terms
+    task_id: bytes
+    status: str
+    cause: str
+    completed: int
+    height: int
+    genesis: str
+    state_root: str
+    model_root: str
+    model: dict[str, np.ndarray] | None
+    model_file: Path | None
+    bundle: Path
+    out: Path
+    metrics: dict[str, float]
+    refusals: tuple[Refusal, ...]
+    history: TaskHistory
+    seconds: float = 0.0
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def simulate(  # noqa: PLR0913 - one call, many options
+    task: Task | str | Path,
+    sites: Mapping[str, object],
+    *,
+    initial: object = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    rounds: int | None = None,
+    conduct: Mapping[str, Conduct] | None = None,
+    outsiders: tuple[str, ...] = (),
+    isolate: bool = False,
+    durable: bool = True,
+    evaluate: bool = True,
+    watch: Callable[[Federation], None] | None = None,
+) -> Run:
+    """Run ``task`` among ``sites`` in this process, on the real ledger in virtual time.
+
+    Parameters
+    ----------
+    task
+        A `Task`, or a task file.
+    sites
+        One trainer per member, by name: objects with ``train`` and ``evaluate``, or shaped like
+        Flower's ``NumPyClient``.
+    initial
+        The parameters everybody starts from: arrays by name, a list of arrays or a PyTorch state
+        dictionary. By default what the first site's ``initial_parameters`` or ``get_parameters``
+        returns.
+    seed
+        Drives keys, salts and the trainers' seeds. Such a genesis is marked ``trial``.
+    out
+        The run's folder; a temporary one by default. A run it holds already goes on.
+    rounds
+        Replaces the task's number of rounds.
+    conduct
+        How members behave that are not honest, by name.
+    isolate
+        Train in child processes; a trainer that dies then costs its member one turn.
+    evaluate
+        Evaluate every round's model at every site afterwards, for ``metrics``.
+
+    Raises
+    ------
+    ConfigError
+        The task, the sites or the initial parameters do not fit, or the folder holds another run.
+    """
+    asked = task if isinstance(task, Task) else Task.load(task)
+    if rounds is not None:
+        asked = replace(asked, rounds=rounds)
+    names = tuple(sorted(sites))
+    check_names(names)
+    trainers = {name: as_trainer(sites[name]) for name in names}
+    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="tally-"))
+    _check_folder(folder)
+    started = time.perf_counter()
+    model = _initial_model(folder, initial, trainers[names[0]], durable=durable)
+    terms = resolve_terms(asked, owner=names[0], members=names, model=model, trial=True)
+    claim_folder(folder, _identity(terms, seed, names, outsiders))
+    setup = Setup(
+        trainers=trainers,
+        conduct=dict(conduct or {}),
+        durable=durable,
+        isolate=isolate,
+        outsiders=outsiders,
+        watch=watch,
+    )
+    log = _log_to(folder / "run.log")
+    federation = Federation(folder, setup, seed)
+    try:
+        row = federation.run(federation.propose(terms))
+        seconds = time.perf_counter() - started
+        return _finish(federation, asked, terms, row, seconds=seconds, evaluate=evaluate)
+    finally:
+        federation.close()
+        _stop_log(log)
+
+
+def _finish(
+    federation: Federation, task: Task, terms: Terms, row: TaskRow, *, seconds: float, evaluate: bool
+) -> Run:
+    """Write what the run leaves behind; repeating it writes the same bytes."""
+    folder, engine = federation.folder, federation.engine
+    history = read_engine(engine, row.id)
+    models = [
+        (found.number, found.ended[1].model)
+        for found in history.rounds
+        if found.phase == ROUND and found.completed and found.ended and found.ended[1].model
+    ]
+    completed = sum(found.phase == ROUND and found.completed for found in history.rounds)
+    bundle = folder / "run.tally"
+    write_bundle(bundle, engine, row.id, federation.blobs)
+    (folder / "genesis.bin").write_bytes(encode(engine.genesis))
+    (folder / "task.toml").write_text(task_text(task), encoding="utf-8")
+    trained = completed > 0 and row.model is not None
+    model_file = folder / "model.safetensors" if trained else None
+    model = None
+    if row.model is not None and terms.model is not None and model_file is not None:
+        data = federation.blobs.open(row.model.root)
+        _write_model(model_file, data)
+        model = open_model(data, terms.model.parameters).arrays()
+    rows = _evaluate_rounds(federation, row, terms, models) if evaluate else []
+    _write_metrics(folder / "metrics.csv", rows)
+    final = [values for number, member, _, values in rows if member == EVERYBODY][-1:]
+    files = {
+        "out": str(folder),
+        "bundle": str(bundle),
+        "ledger": str(folder / "ledger.db"),
+        "task": str(folder / "task.toml"),
+        "metrics": str(folder / "metrics.csv"),
+        **({"model": str(model_file)} if model_file else {}),
+    }
+    return Run(
+        task=task,
+        terms=terms,
+        task_id=row.id,
+        status=row.status,
+        cause=row.cause,
+        completed=completed,
+        height=engine.head.height,
+        genesis=engine.head.chain.hex(),
+        state_root=engine.head.state_root.hex(),
+        model_root=row.model.root.hex() if row.model and trained else "",
+        model=model,
+        model_file=model_file,
+        bundle=bundle,
+        out=folder,
+        metrics=final[0] if final else {},
+        refusals=tuple(
+            Refusal(r.round, r.member, r.update.hex(), r.code, r.reason, r.evidence.hex())
+            for r in history.refusals
+        ),
+        history=history,
+        seconds=seconds,
+        files=files,
+    )
+
+
+def _initial_model(
+    folder: Path, initial: object, first: Trainer, *, durable: bool
+) -> ModelSpec | None:
+    if initial is None:
+        maker = getattr(first, "initial_parameters", None)
+        if not callable(maker):
+            return None
+        initial = maker()
+    blobs = FileBlobs(folder / "blobs", durable=durable)
+    writer = blobs.create()
+    try:
+        return write_model(as_arrays(initial), writer)
+    except BaseException:
+        writer.abort()
+        raise
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        msg = f"{folder} is no folder"
+        raise ConfigError(msg)
+    known = {"blobs", "run.json", ".run.json"}
+    if folder.exists() and not (folder / "run.json").exists():
+        strange = sorted(entry.name for entry in folder.iterdir() if entry.name not in known)
+        if strange:
+            msg = f"{folder} holds '{strange[0]}' and no run"
+            raise ConfigError(msg, hint="name another --out")
+
+
+def _identity(
+    terms: Terms, seed: int, names: tuple[str, ...], outsiders: tuple[str, ...]
+) -> dict[str, Any]:
+    return {
+        "format": "tally.run-folder/1",
+        "terms": task_id(terms).hex(),
+        "seed": seed,
+        "members": list(names),
+        "outsiders": list(outsiders),
+    }
+
+
+Evaluated = tuple[int, str, int, dict[str, float]]
+
+
+def _evaluate_rounds(
+    federation: Federation, row: TaskRow, terms: Terms, models: list[tuple[int, ModelRef]]
+) -> list[Evaluated]:
+    """Evaluate each completed round's model at every site, and all sites together."""
+    rows: list[Evaluated] = []
+    known: dict[bytes, list[tuple[str, int, dict[str, float]]]] = {}
+    for number, model in models:
+        if model.root not in known:
+            known[model.root] = _evaluate(federation, row, terms, (number, model))
+        sites = known[model.root]
+        rows.extend((number, member, count, values) for member, count, values in sites)
+        total = sum(count for _, count, _ in sites)
+        names = {name for _, _, values in sites for name in values}
+        means = {
+            name: sum(values.get(name, 0.0) * count for _, count, values in sites) / total
+            for name in sorted(names)
+            if total
+        }
+        rows.append((number, EVERYBODY, total, means))
+    return rows
+
+
+def _evaluate(
+    federation: Federation, row: TaskRow, terms: Terms, made: tuple[int, ModelRef]
+) -> list[tuple[str, int, dict[str, float]]]:
+    number, model = made
+    if terms.model is None:
+        return []
+    arrays = open_model(federation.blobs.open(model.root), terms.model.parameters).arrays()
+    settings = settings_of(terms)
+    found: list[tuple[str, int, dict[str, float]]] = []
+    for member, trainer in sorted(federation.setup.trainers.items()):
+        seed = training_seed(row.id, number, member)
+        config = {**settings, "round": number, "seed": seed, "member": member}
+        try:
+            values, count = evaluate_once(trainer, arrays, config)
+        except TrainerError as error:
+            LOG.warning("%s cannot evaluate: %s", member, error)
+            continue
+        found.append((member, count, values))
+    return found
+
+
+def _write_model(path: Path, data: np.ndarray) -> None:
+    temporary = path.with_name(".model.safetensors")
+    with temporary.open("wb") as file:
+        for start in range(0, len(data), WRITE_BYTES):
+            file.write(memoryview(data[start : start + WRITE_BYTES]))
+    temporary.replace(path)
+
+
+def _write_metrics(path: Path, rows: list[Evaluated]) -> None:
+    names = sorted({name for _, _, _, values in rows for name in values})
+    temporary = path.with_name(".metrics.csv")
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["round", "member", "examples", *names])
+        for number, member, count, values in rows:
+            cells = [repr(values[name]) if name in values else "" for name in names]
+            writer.writerow([number, member, count, *cells])
+    temporary.replace(path)
+
+
+def _log_to(path: Path) -> logging.Handler:
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("tallystick")
+    logger.addHandler(handler)
+    logger.propagate = False
+    return handler
+
+
+def _stop_log(handler: logging.Handler) -> None:
+    logging.getLogger("tallystick").removeHandler(handler)
+    handler.close()

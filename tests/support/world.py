@@ -1,0 +1,187 @@
+"""A small ledger: founders from seeds, blocks on demand, every block audited.
+
+After each block the money in the rows is counted again, the block is applied to a second state
+that is rebuilt from its rows (as after a restart), and the task logs are hashed from their leaves.
+"""
+
+from __future__ import annotations
+
+from tallystick.codec import decode, encode
+from tallystick.crypto import keys
+from tallystick.crypto.hashes import sha256
+from tallystick.crypto.merkle_list import list_root
+from tallystick.ledger.collect.rows import LIVE, STAGES, TASKS
+from tallystick.ledger.collect.view import view_task
+from tallystick.ledger.contracts import accounts
+from tallystick.ledger.genesis import Founder, Genesis, Key, Limits, load_genesis
+from tallystick.ledger.kernel import Kernel
+from tallystick.ledger.messages import Grant
+from tallystick.ledger.state import state_from_rows
+from tallystick.ledger.transaction import Body, sign_transaction
+
+MEMBERS = ("alpha", "bravo", "charlie", "delta")
+START = 1_000_000
+VALIDITY = 24 * 3600 * 1000
+
+
+def secret_of(name, generation=0):
+    """Return a member's secret key of a generation."""
+    return keys.secret_from_seed(f"{name}/{generation}".encode())
+
+
+def public_of(name, generation=0):
+    """Return a member's public key of a generation."""
+    return keys.public_of(secret_of(name, generation))
+
+
+def make_genesis(names=MEMBERS, micros=10_000_000, **fields):
+    """Return a genesis with one owner key a member."""
+    founders = tuple(
+        Founder(name, (Key(public_of(name), "owner"),), micros) for name in sorted(names)
+    )
+    given = {"name": "t", "time": START, "engine": "solo", "sealer": min(names), "trial": True}
+    return load_genesis(encode(Genesis(founders=founders, **{**given, **fields})))
+
+
+class World:
+    """A ledger being driven by hand.
+
+    ``tolerant`` lets transactions fault and tasks be suspended, which is an error otherwise.
+    """
+
+    def __init__(self, names=MEMBERS, *, tolerant=False, audited=True, genesis=None, **fields):
+        self.genesis = genesis or make_genesis(names, **fields)
+        self.kernel = Kernel(self.genesis)
+        self.state, self.head = self.kernel.found()
+        self.copy, self.copy_head = self.kernel.found()
+        self.tolerant, self.audited = tolerant, audited
+        self.pending = []
+        self.outcomes = []
+        self.leaves = {}
+        self.lost = set()  # roots of artefacts that no holder can fetch
+        self.generations = dict.fromkeys(names, 0)
+        self.granted = 0
+        self._nonces = {}
+
+    @property
+    def now(self):
+        return self.head.time
+
+    def sign(self, member, message, *, key=0, nonce=None, until=None, secret=None, chain=None):
+        """Return ``message`` signed by ``member``; every part of the envelope can be wrong."""
+        if nonce is None:
+            nonce = self._nonces.get((member, key), 0) + 1
+            self._nonces[member, key] = nonce
+        until = self.now + VALIDITY // 2 if until is None else until
+        secret = secret or secret_of(member, self.generations.get(member, 0))
+        return sign_transaction(
+            Body(member, key, nonce, until, message), secret, chain or self.kernel.chain
+        )
+
+    def send(self, member, message, **envelope):
+        """Put a transaction into the next block's candidates."""
+        envelope.setdefault("key", self.generations.get(member, 0))
+        tx = self.sign(member, message, **envelope)
+        self.pending.append(tx)
+        return tx
+
+    def seal(self, dt=1000):
+        """Seal a block of what waits, ``dt`` milliseconds after the last one."""
+        outcome = self.kernel.propose(self.state, self.head, self.now + dt, self.pending)
+        self.pending = []
+        if not self.tolerant:
+            assert not outcome.faulty, outcome.faulty
+            assert not [event for event in outcome.events if event.kind == "suspended"]
+        self.state.commit(outcome.changes)
+        self.head = outcome.header
+        self.outcomes.append(outcome)
+        for task, leaf in outcome.logged:
+            self.leaves.setdefault(task, []).append(leaf)
+        if self.audited:
+            self.audit(outcome)
+        return outcome
+
+    def refusal(self, member, message, dt=1000, **envelope):
+        """Send one message in a block of its own; return why it was refused, `None` if it was not."""
+        tx = self.send(member, message, **envelope)
+        outcome = self.seal(dt)
+        assert tx in outcome.transactions or any(tx is found for found, _ in outcome.refused)
+        return next((error for found, error in outcome.refused if found is tx), None)
+
+    def accept(self, member, message, dt=1000, **envelope):
+        """Send one message in a block of its own, which must be taken."""
+        refused = self.refusal(member, message, dt, **envelope)
+        assert refused is None, refused
+        return self.outcomes[-1]
+
+    def view(self, task):
+        return view_task(self.state, task)
+
+    def row(self, task):
+        return self.state.get(TASKS, task)
+
+    def stage(self, key):
+        return self.state.get(STAGES, key)
+
+    def money(self):
+        """Return where all money is, counted from the rows."""
+        found = {"balances": 0, "escrow": 0, "bonds": 0}
+        for key, value in self.state.rows():
+            if key[0] == accounts.BALANCES.prefix:
+                found["balances"] += decode(int, value)
+            elif key[0] == accounts.ESCROW.prefix:
+                found["escrow"] += decode(int, value)
+            elif key[0] == accounts.BONDS.prefix:
+                bond = decode(accounts.Bond, value)
+                found["bonds"] += bond.round + bond.standing
+        return found
+
+    def audit(self, outcome):
+        """Check what must hold after every block."""
+        self._audit_money(outcome)
+        self._audit_replay(outcome)
+        self._audit_logs()
+
+    def _audit_money(self, outcome):
+        totals, counted = accounts.totals(self.state), self.money()
+        self.granted += sum(event.amount for event in outcome.events if event.kind == "grant")
+        founded = sum(founder.micros for founder in self.genesis.founders)
+        assert counted == {
+            "balances": totals.balances,
+            "escrow": totals.escrow,
+            "bonds": totals.bonds,
+        }
+        assert totals.supply == founded + self.granted
+        assert sum(counted.values()) + totals.sink == totals.supply
+
+    def _audit_replay(self, outcome):
+        rebuilt = state_from_rows(dict(self.copy.rows()))
+        again = self.kernel.apply(rebuilt, self.copy_head, outcome.block)
+        rebuilt.commit(again.changes)
+        assert again.header == outcome.header
+        assert again.receipts == outcome.receipts
+        assert again.logged == outcome.logged
+        self.copy, self.copy_head = rebuilt, again.header
+
+    def _audit_logs(self):
+        for task in self.state.get(LIVE) or ():
+            log, leaves = self.row(task).log, self.leaves[task]
+            assert (log.size, log.root) == (len(leaves), list_root(leaves))
+
+
+def digest(*words):
+    """Return 32 bytes that stand for ``words``."""
+    return sha256("test", *(str(word).encode() for word in words))
+
+
+__all__ = [
+    "MEMBERS",
+    "START",
+    "Grant",
+    "Limits",
+    "World",
+    "digest",
+    "make_genesis",
+    "public_of",
+    "secret_of",
+]
