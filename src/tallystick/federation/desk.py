@@ -51,9 +51,12 @@ class MemberDesk:
     Parameters
     ----------
     isolate
-        Train in a child process, so that a trainer that hangs or dies costs one turn.
+        Train in a child process, so that a trainer that dies costs one turn.
+
+    Attributes
+    ----------
     limit_seconds
-        How long an isolated trainer may take.
+        How long the trainer may take: the window's length. Whoever acts through the desk sets it.
     """
 
     def __init__(  # noqa: PLR0913 - a member has this many sides
@@ -65,8 +68,6 @@ class MemberDesk:
         conduct: Conduct,
         *,
         isolate: bool = False,
-        limit_seconds: float | None = None,
-        allies: frozenset[str] = frozenset(),
     ) -> None:
         """Sit down."""
         self._member = member
@@ -75,9 +76,8 @@ class MemberDesk:
         self._workbench = workbench
         self._conduct = conduct
         self._isolate = isolate
-        self._limit_seconds = limit_seconds
         self._settings = settings_of(terms)
-        self.allies = allies
+        self.limit_seconds: float | None = None
 
     @property
     def member(self) -> str:
@@ -108,7 +108,7 @@ class MemberDesk:
             self._trainer,
             arrays,
             self._config(inputs),
-            limit_seconds=self._limit_seconds,
+            limit_seconds=self.limit_seconds,
             isolate=self._isolate,
         )
         generator = np.random.default_rng([self._seed(inputs), 1])
@@ -131,7 +131,9 @@ class MemberDesk:
             msg = "the terms name no model to score"
             raise TrainerError(msg)
         arrays = self._workbench.preview(parent, inputs.model, update)
-        metrics, _ = evaluate_once(self._trainer, arrays, self._config(inputs))
+        metrics, _ = evaluate_once(
+            self._trainer, arrays, self._config(inputs), limit_seconds=self.limit_seconds
+        )
         return score_bps(metrics, self._terms.score)
 
     def commit(self, inputs: Inputs) -> Artefact:

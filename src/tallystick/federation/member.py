@@ -79,7 +79,7 @@ class Habits:
     Attributes
     ----------
     isolate, limit_seconds
-        Train in a child process, for at most so long.
+        Train in a child process; how long a trainer may take, the window's length by default.
     approve
         Approve every task whose terms name this member.
     cache
@@ -225,7 +225,9 @@ class Member:
             copied = self._copy(view, step)
             if copied is not None:
                 return Artefact(copied.root, copied.size, (inputs.parent[0],), copied.weight)
-        record: Artefact | Opinion | Complaint | None = step.rule.act(inputs, self._desk(view))
+        desk = self._desk(view)
+        desk.limit_seconds = self._habits.limit_seconds or step.stage.within / 1000
+        record: Artefact | Opinion | Complaint | None = step.rule.act(inputs, desk)
         if isinstance(record, Opinion):
             vector = conduct.poison_scores(list(record.vector), inputs.subjects, self._habits.allies)
             kept = tuple(
@@ -334,8 +336,6 @@ class Member:
                 self._workbench,
                 habits.conduct,
                 isolate=habits.isolate,
-                limit_seconds=habits.limit_seconds,
-                allies=habits.allies,
             )
         return desk
 

@@ -58,7 +58,7 @@ class Setup:
     durable
         Flush journals and blobs to disk, as a member on its own machine would.
     isolate, limit_seconds
-        Train in child processes, each for at most so long.
+        Train in child processes; how long a trainer may take, the window's length by default.
     outsiders
         Members of the ledger that are no party to the task.
     watch

@@ -19,6 +19,7 @@ import numpy as np
 from tallystick.errors import ConfigError
 from tallystick.federation.arrays import Arrays, TrainerError, as_arrays, check_arrays
 from tallystick.federation.child import Facts, run_child
+from tallystick.federation.deadline import within
 
 __all__ = [
     "NumPyClientTrainer",
@@ -172,7 +173,7 @@ def train_once(
     Parameters
     ----------
     limit_seconds
-        How long an isolated trainer may take. Inline nothing can stop it, so it is not applied.
+        How long the trainer may take; inline it is then left behind on a thread of its own.
     isolate
         Train in a child process (`tallystick.federation.child`). What the trainer then stores on
         itself is lost with the child.
@@ -185,7 +186,7 @@ def train_once(
         finite values.
     """
     if not isolate:
-        arrays, facts = _train(trainer, parameters, config)
+        arrays, facts = within(limit_seconds, lambda: _train(trainer, parameters, config))
     else:
         arguments = (trainer, dict(parameters), dict(config))
         arrays, facts = run_child(_train, arguments, limit_seconds=limit_seconds)
@@ -193,18 +194,23 @@ def train_once(
 
 
 def evaluate_once(
-    trainer: Trainer, parameters: Mapping[str, np.ndarray], config: Mapping[str, Any]
+    trainer: Trainer,
+    parameters: Mapping[str, np.ndarray],
+    config: Mapping[str, Any],
+    *,
+    limit_seconds: float | None = None,
 ) -> tuple[dict[str, float], int]:
     """Return the metrics of ``parameters`` on the trainer's data, and how many examples it used.
 
     Raises
     ------
     TrainerError
-        The trainer raised, or returned something that is not ``(metrics, num_examples)``.
+        The trainer raised, took too long, or returned something that is not
+        ``(metrics, num_examples)``.
     """
     copies = {name: np.array(array) for name, array in parameters.items()}
     try:
-        judged = trainer.evaluate(copies, read_only(config))
+        judged = within(limit_seconds, lambda: trainer.evaluate(copies, read_only(config)))
     except TrainerError:
         raise
     except (Exception, SystemExit) as error:  # a trainer may do anything
