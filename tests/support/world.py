@@ -10,12 +10,13 @@ from tallystick.codec import decode, encode
 from tallystick.crypto import keys
 from tallystick.crypto.hashes import sha256
 from tallystick.crypto.merkle_list import list_root
+from tallystick.ledger import kernel as kernel_module
 from tallystick.ledger.collect.rows import LIVE, STAGES, TASKS
 from tallystick.ledger.collect.view import view_task
 from tallystick.ledger.contracts import accounts
 from tallystick.ledger.genesis import Founder, Genesis, Key, Limits, load_genesis
 from tallystick.ledger.kernel import Kernel
-from tallystick.ledger.messages import Grant
+from tallystick.ledger.messages import ProposeChange, Vote
 from tallystick.ledger.state import state_from_rows
 from tallystick.ledger.transaction import Body, sign_transaction
 
@@ -108,11 +109,41 @@ class World:
         assert tx in outcome.transactions or any(tx is found for found, _ in outcome.refused)
         return next((error for found, error in outcome.refused if found is tx), None)
 
+    def refused(self, member, message, **envelope):
+        """As `refusal`, for what must be refused and leave no trace in the state."""
+        before = self.state.root
+        error = self.refusal(member, message, **envelope)
+        assert error is not None
+        assert self.state.root == before
+        return error
+
     def accept(self, member, message, dt=1000, **envelope):
         """Send one message in a block of its own, which must be taken."""
         refused = self.refusal(member, message, dt, **envelope)
         assert refused is None, refused
         return self.outcomes[-1]
+
+    def forced(self, *transactions, dt=1000):
+        """Apply a block that holds these transactions, refused ones too, on scratch state.
+
+        Returns the receipts and the rows the block would change.
+        """
+        run = kernel_module._Run(self.kernel, self.state, self.head, self.now + dt)
+        for tx in transactions:
+            run.execute(tx, keep_refused=True)
+        outcome = run.finish()
+        copy = state_from_rows(dict(self.state.rows()))
+        assert self.kernel.apply(copy, self.head, outcome.block).header == outcome.header
+        return outcome
+
+    def vote(self, change, proposer=None, voters=None):
+        """Propose a change and let just enough members vote for it, in one block each."""
+        names = sorted(self.generations) if voters is None else voters
+        self.accept(proposer or names[0], ProposeChange(change))
+        proposal = sha256("proposal", encode(change))
+        for name in names[1 : 1 + 2 * len(names) // 3]:
+            self.send(name, Vote(proposal))
+        return self.seal()
 
     def view(self, task):
         return view_task(self.state, task)
@@ -177,7 +208,6 @@ def digest(*words):
 __all__ = [
     "MEMBERS",
     "START",
-    "Grant",
     "Limits",
     "World",
     "digest",

@@ -18,7 +18,6 @@ from tallystick.codec import decode
 from tallystick.crypto.hashes import BlobHasher
 from tallystick.errors import ConfigError, DecodeError
 from tallystick.ledger.block import Block
-from tallystick.ledger.collect.notes import Note
 from tallystick.ledger.genesis import Genesis, load_genesis
 from tallystick.provenance.frames import (
     BlobHead,
@@ -29,7 +28,7 @@ from tallystick.provenance.frames import (
     RowProof,
     read_frames,
 )
-
+from tallystick.provenance.leaf import parse_leaf
 from tallystick.provenance.writing import write_bundle
 
 if TYPE_CHECKING:
@@ -163,7 +162,7 @@ class Bundle:
             case Kind.BLOCK:
                 decode(Block, frame.payload)
             case Kind.LEAF:
-                decode(Note, frame.payload)
+                parse_leaf(frame.payload)
             case Kind.PROOF:
                 self.proof = decode(RowProof, frame.payload)
             case Kind.CHUNKS:
@@ -207,8 +206,9 @@ class Bundle:
         }
         for kind, count in counts.items():
             if count != expected[kind]:
-                msg = f"the bundle holds {count} frames of kind {kind.name.lower()}"
-                raise DecodeError(f"{msg}; its head says {expected[kind]}")
+                name = kind.name.lower()
+                msg = f"the bundle has {count} frames of kind {name}, not {expected[kind]}"
+                raise DecodeError(msg)
         if head.chunked > 1:
             msg = "a bundle has one list of chunks or none"
             raise DecodeError(msg)

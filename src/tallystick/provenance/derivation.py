@@ -16,7 +16,7 @@ from tallystick.crypto import keys
 from tallystick.errors import DecodeError, InvariantError, RejectedError
 from tallystick.ledger.collect import round as rounds
 from tallystick.ledger.collect.cursor import Cursor
-from tallystick.ledger.collect.notes import Closed, Finished, Note, Shut, Signed
+from tallystick.ledger.collect.notes import Closed, Finished, Shut, Signed
 from tallystick.ledger.collect.row import is_due
 from tallystick.ledger.collect.rows import TASKS, TERMS
 from tallystick.ledger.collect.window import shut_window
@@ -29,6 +29,7 @@ from tallystick.ledger.state import State
 from tallystick.ledger.terms import task_id
 from tallystick.ledger.transaction import DOMAIN, Body, SignedTransaction
 from tallystick.provenance.execution import HistoryError
+from tallystick.provenance.leaf import parse_leaf
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,7 +141,7 @@ class _Run:
         self, position: int, leaf: bytes, leaves: Sequence[tuple[int, bytes]]
     ) -> list[bytes]:
         """Do what the record at ``position`` stands for; return the records this makes."""
-        note = decode(Note, leaf)
+        note = parse_leaf(leaf)
         try:
             match note:
                 case Signed():
@@ -225,7 +226,7 @@ class _Run:
 
     def _suspend(self, rest: Sequence[tuple[int, bytes]]) -> None:
         """Accept that a fault of the program suspended the task: that no log can show."""
-        last = decode(Note, rest[-1][1])
+        last = parse_leaf(rest[-1][1])
         if not isinstance(last, Finished) or last.status != "suspended":
             msg = "nothing that was signed leads to it"
             raise HistoryError(msg)
@@ -261,7 +262,7 @@ class _Run:
 def _difference(number: int, found: bytes, expected: bytes) -> str:
     if not found:
         return f"the log ends at record {number}, where {_kind(expected)} has to follow"
-    wanted, there = decode(Note, expected), decode(Note, found)
+    wanted, there = parse_leaf(expected), parse_leaf(found)
     if isinstance(wanted, Closed) and isinstance(there, Closed) and wanted.stage == there.stage:
         return (
             f"record {number}: the output of '{there.stage}' in round {there.round} does not "
@@ -271,4 +272,4 @@ def _difference(number: int, found: bytes, expected: bytes) -> str:
 
 
 def _kind(leaf: bytes) -> str:
-    return f"'{type(decode(Note, leaf)).__name__.lower()}'"
+    return f"'{type(parse_leaf(leaf)).__name__.lower()}'"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tallystick.codec import decode, encode
+from tallystick.codec import encode
 from tallystick.crypto.hashes import sha256
 from tallystick.crypto.merkle_list import Peaks
 from tallystick.errors import DecodeError
@@ -26,7 +26,6 @@ from tallystick.ledger.collect.view import TaskView
 from tallystick.ledger.messages import Collect, Open, ProposeTask
 from tallystick.ledger.state import State
 from tallystick.ledger.terms import COSIGN, task_id
-from tallystick.ledger.transaction import Body, SignedTransaction
 from tallystick.mechanisms.records import CLOSE, ROUND, Key
 from tallystick.provenance.facts import (
     At,
@@ -38,6 +37,7 @@ from tallystick.provenance.facts import (
     TaskHistory,
     Transmission,
 )
+from tallystick.provenance.leaf import parse_leaf, parse_signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,21 +53,9 @@ __all__ = [
     "StageHistory",
     "TaskHistory",
     "Transmission",
-    "parse_signed",
     "read_engine",
     "read_history",
 ]
-
-
-def parse_signed(wire: bytes) -> Body:
-    """Return the body of a transaction in a log; its signature is not checked here.
-
-    Raises
-    ------
-    DecodeError
-        Not a canonical transaction.
-    """
-    return decode(Body, decode(SignedTransaction, wire).body)
 
 
 def read_engine(engine: Engine, task: bytes) -> TaskHistory:
@@ -90,7 +78,7 @@ def read_history(leaves: Iterable[tuple[int, bytes]]) -> TaskHistory:
     """
     reader: _Reader | None = None
     for number, (height, leaf) in enumerate(leaves):
-        note = decode(Note, leaf)
+        note = parse_leaf(leaf)
         at = At(height, number)
         if reader is None:
             reader = _Reader(_terms(note), at)
@@ -124,33 +112,26 @@ class _Reader:
         model = None if terms.model is None else ModelRef(terms.model.root, terms.model.size)
         self.model, self.draft = model, None
         self.completed: tuple[int, ...] = ()
-        self.place = (0, 0)
 
-    def read(self, at: At, note: object) -> None:
+    def read(self, at: At, note: Note) -> None:
         """Take one record."""
         match note:
             case Signed():
                 self._signed(at, note)
-            case Opened():
-                self._opened(at, note)
-            case Shut():
-                self._instance(note.key).shut.append((at, note))
-            case Attested():
-                self._instance(note.key).attested = (at, note)
-            case Advanced():
-                self._round(note.key.phase, note.key.round).beacons.append((at, note))
             case Closed():
                 self._closed(at, note)
-            case Paid():
-                self._latest().paid.append((at, note))
-            case Forfeited():
-                self._round(note.key.phase, note.key.round).forfeited.append((at, note))
+            case Opened() | Shut() | Attested():
+                self._of_instance(at, note)
             case RoundEnded():
                 self._ended(at, note)
+            case Advanced():
+                self._round(note.key.phase, note.key.round).beacons.append((at, note))
+            case Forfeited():
+                self._round(note.key.phase, note.key.round).forfeited.append((at, note))
+            case Paid():
+                self._latest().paid.append((at, note))
             case Finished():
                 self.history.finished = (at, note)
-            case _:
-                pass
 
     def _signed(self, at: At, note: Signed) -> None:
         body = parse_signed(note.wire)
@@ -163,8 +144,14 @@ class _Reader:
         elif isinstance(message, Open):
             self._round(message.phase, message.round)
 
-    def _opened(self, at: At, note: Opened) -> None:
+    def _of_instance(self, at: At, note: Opened | Shut | Attested) -> None:
         instance = self._instance(note.key)
+        if isinstance(note, Shut):
+            instance.shut.append((at, note))
+            return
+        if isinstance(note, Attested):
+            instance.attested = (at, note)
+            return
         instance.opened = instance.opened or at
         instance.seats = tuple((seat.member, seat.group) for seat in note.seats)
         if (note.key.phase, note.key.stage) == (CLOSE, COSIGN):

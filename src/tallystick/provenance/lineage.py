@@ -108,7 +108,7 @@ def _inputs(
     for text in () if step is None else step.stage.of:
         name, back = parse_reference(text)
         source = found.stages.get(name)
-        if source is not None and not back and name not in seen:
-            if source.rule.startswith(AGGREGATE):
-                listed += _inputs(history, found, source, seen)
+        if source is None or back or name in seen or not source.rule.startswith(AGGREGATE):
+            continue
+        listed += _inputs(history, found, source, seen)
     return tuple(listed)

@@ -40,10 +40,7 @@ def says_excluded(history: TaskHistory, root: bytes) -> tuple[bool, str]:
     if found:
         return False, f"update {root.hex()} went into round {found[0].round}"
     measured = [
-        (made, name)
-        for made in line
-        for name, subject in made.measured
-        if subject.id == root
+        (made, name) for made in line for name, subject in made.measured if subject.id == root
     ]
     bound = ""
     if measured:

@@ -1,4 +1,4 @@
-"""Is this file the model on the ledger, and if not, where does it differ?"""
+"""Compare a file with the model on the ledger, and say where it differs."""
 
 from __future__ import annotations
 

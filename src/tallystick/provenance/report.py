@@ -52,9 +52,7 @@ class Report:
     model_sha256: str = ""
     rounds: int = 0
     finality: dict[str, Any] = field(default_factory=dict[str, Any])
-    closing_signatures: dict[str, int] = field(
-        default_factory=lambda: {"members": 0, "signed": 0}
-    )
+    closing_signatures: dict[str, int] = field(default_factory=lambda: {"members": 0, "signed": 0})
 
     def add(self, check: str, says: str, *, ok: bool = True) -> bool:
         """Add a check; return whether it held."""

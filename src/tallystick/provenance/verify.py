@@ -178,8 +178,7 @@ class _Verification:
             msg = f"this program cannot check the finality of the engine '{genesis.engine}'"
             raise ConfigError(msg)
         says = (
-            f"ordered by {genesis.sealer} alone: "
-            "no protection against omission or a second history"
+            f"ordered by {genesis.sealer} alone: no protection against omission or a second history"
         )
         report.finality = {"engine": genesis.engine, "signers": 1, "says": says}
         try:
@@ -222,9 +221,7 @@ class _Verification:
         )
         return history, derived
 
-    def _state(
-        self, executed: Executed, history: TaskHistory, derived: Derived
-    ) -> TaskRow | None:
+    def _state(self, executed: Executed, history: TaskHistory, derived: Derived) -> TaskRow | None:
         report, proof = self.report, self.bundle.proof
         key = TASKS.key(history.task)
         try:

@@ -138,8 +138,8 @@ def _chunks(blobs: Blobs, root: bytes) -> ChunkList:
 def _write_blob(file: BinaryIO, blobs: Blobs, root: bytes) -> None:
     data = _open(blobs, root)
     write_frame(file, Kind.BLOB, encode(BlobHead(root, len(data))))  # an author's size may be a lie
-    for start in range(0, len(data), COPY_BYTES):
-        file.write(data[start : start + COPY_BYTES].data)
+    pieces = range(0, len(data), COPY_BYTES)
+    file.writelines(data[start : start + COPY_BYTES].data for start in pieces)
 
 
 def _open(blobs: Blobs, root: bytes) -> np.ndarray:

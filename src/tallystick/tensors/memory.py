@@ -11,7 +11,7 @@ from tallystick.tensors.dtypes import Array
 __all__ = ["MemoryBlobs"]
 
 FIRST_BYTES = 1 << 18
-HUGE_BYTES = 1 << 23
+STEPS = (1 << 23, 1 << 26, 1 << 29)
 
 
 class MemoryBlobs:
@@ -66,8 +66,8 @@ class _MemoryWriter:
         """See `BlobWriter.commit`."""
         root, size = self._hasher.root, self._hasher.size
         stored = self._data[:size]
-        if size < len(self._data) // 4:
-            stored = stored.copy()
+        if size < len(self._data) // 4 and len(self._data) <= STEPS[0]:
+            stored = stored.copy()  # a huge page is 2 MiB even when little of it is written
         stored.flags.writeable = False
         self._blobs[root] = stored
         return root, size
@@ -78,7 +78,9 @@ class _MemoryWriter:
         self._hasher = BlobHasher()
 
     def _grow(self, needed: int) -> None:
-        # From 4 MiB a fresh array comes in huge pages, which take a quarter of the time to fill.
-        grown = np.empty(max(2 * needed, HUGE_BYTES), np.uint8)
+        # From 4 MiB a fresh array comes in huge pages, which take a quarter of the time to fill;
+        # what is never written takes no memory, so the steps are large and copies few.
+        step = next((step for step in STEPS if step > needed), 2 * needed)
+        grown = np.empty(step, np.uint8)
         grown[: self._hasher.size] = self._data[: self._hasher.size]
         self._data = grown

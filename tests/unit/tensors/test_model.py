@@ -34,7 +34,7 @@ ARRAYS = {
     "i8": np.array([-128, 127, 3], np.int8),
     "u32": np.array([[2**32 - 1]], np.uint32),
     "wide": GENERATOR.standard_normal(5),
-    "ünï\n\"\\": np.arange(3, dtype=np.int16),
+    'ünï\n"\\': np.arange(3, dtype=np.int16),
 }
 
 
@@ -43,7 +43,9 @@ def as_bytes(data: bytes) -> np.ndarray:
 
 
 def a_file(header: object, data: bytes = b"", pad: bool = True) -> np.ndarray:
-    text = header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode()
+    text = (
+        header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode()
+    )
     if pad:
         text += b" " * (-len(text) % 8)
     return as_bytes(len(text).to_bytes(8, "little") + text + data)
@@ -74,7 +76,9 @@ def test_a_canonical_file_of_the_official_library_is_read():
     official = safetensors.numpy.save(arrays)
 
     assert official == model_bytes(arrays)
-    assert read_model(as_bytes(official)).arrays()["a.weight"].tolist() == arrays["a.weight"].tolist()
+    assert (
+        read_model(as_bytes(official)).arrays()["a.weight"].tolist() == arrays["a.weight"].tolist()
+    )
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (2, 3, 4), (70, 1000)])

@@ -35,7 +35,9 @@ INT_KINDS = {
 def quantised(before, after, exponent=-24):
     blobs = MemoryBlobs()
     spec = write_model(before, blobs.create(), exponent)
-    root, size = quantise(open_model(blobs.open(spec.root), spec.parameters), after, spec, blobs.create())
+    root, size = quantise(
+        open_model(blobs.open(spec.root), spec.parameters), after, spec, blobs.create()
+    )
     assert size == len(blobs.open(root))
     return read_model(blobs.open(root)).arrays()
 
@@ -88,7 +90,9 @@ def test_memory_order_of_what_a_trainer_returns_does_not_matter(layout):
     before = {"w": generator.standard_normal((300, 500)).astype(np.float32)}
     after = {"w": before["w"] + generator.standard_normal((300, 500)).astype(np.float32)}
 
-    assert (quantised(before, after)["w"] == quantised(before, {"w": layout(after["w"])})["w"]).all()
+    assert (
+        quantised(before, after)["w"] == quantised(before, {"w": layout(after["w"])})["w"]
+    ).all()
 
 
 def test_empty_and_scalar_tensors_have_updates():
