@@ -6,6 +6,7 @@ sealed on demand at a time the caller names, its transactions in the kernel's ca
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from tallystick.codec import U8, Record, Signature, decode, encode
@@ -15,7 +16,7 @@ from tallystick.errors import ConfigError, UnavailableError, VerificationError
 from tallystick.ledger.block import header_hash
 from tallystick.ledger.contracts import members
 from tallystick.ledger.genesis import Genesis, load_genesis
-from tallystick.ledger.kernel import Kernel
+from tallystick.ledger.kernel import FaultyTransactionError, Kernel, ShareExceededError
 from tallystick.ledger.state import state_from_rows
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SOLO_DOMAIN", "Solo", "SoloSeal", "check_seal"]
 
+LOG = logging.getLogger(__name__)
 SOLO_DOMAIN = b"solo-seal/1"
 MOST_PENDING = 20_000
 MOST_REMEMBERED = 100_000
@@ -174,18 +176,18 @@ class Solo:
         for tx, receipt in zip(outcome.transactions, outcome.receipts, strict=True):
             self._forget(tx, receipt)
         for tx, error in outcome.refused:
-            if error.slug != "share-exceeded":
+            if not isinstance(error, ShareExceededError):
                 self._forget(tx, error)
         for faulty in outcome.faulty:
-            self._forget(faulty.transaction, None)
+            LOG.error("a transaction was left out, our bug: %s", faulty.error)
+            self._forget(faulty.transaction, FaultyTransactionError(faulty.error))
 
-    def _forget(self, tx: Transaction, result: Receipt | RejectedError | None) -> None:
+    def _forget(self, tx: Transaction, result: Receipt | RejectedError) -> None:
         if self._pending.pop(tx.hash, None) is not None:
             self._shares[tx.body.sender] -= 1
-        if result is not None:
-            if len(self._outcomes) > MOST_REMEMBERED:
-                self._outcomes.clear()
-            self._outcomes[tx.hash] = result
+        if len(self._outcomes) > MOST_REMEMBERED:
+            self._outcomes.clear()
+        self._outcomes[tx.hash] = result
 
 
 def check_seal(state: State, genesis: Genesis, header: Header, evidence: bytes) -> None:

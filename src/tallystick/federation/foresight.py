@@ -78,16 +78,14 @@ def foresee(
         position += 1
     for step in steps[position:]:
         ahead = TaskView(view.state, view.row, view.terms, assumed)
-        if step.stage.of and not any(
-            ahead.output(text, step.phase, step.position).live for text in step.stage.of
-        ):
-            assumed[step.stage.name] = Output()
-            continue
         if step.attested:
             outputs: list[Output] = []
             for group in ahead.groups(step):
+                inputs = ahead.inputs(step, group)
+                if step.stage.of and not inputs.live:
+                    outputs.append(Output())
+                    continue
                 try:
-                    inputs = ahead.inputs(step, group)
                     root, output = cache.fold(step, inputs, workbench)
                 except UnavailableError:
                     return

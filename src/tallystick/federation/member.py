@@ -146,6 +146,7 @@ class Member:
             return 0
         entries: list[Entry] = []
         listed: Output | None = None
+        blobs: tuple[bytes, ...] = ()
         for key in view.row.open:
             stage = view.state.get(STAGES, key)
             if stage is None or stage.window == "done":
@@ -154,9 +155,10 @@ class Member:
             if entry is not None:
                 entries.append(entry)
             listed = stage.listed if stage.window == "hold" else None
+            blobs = stage.blobs
         foreseen: list[Foreseen] = []
         if step.attested or (listed is not None and len(view.row.open) == 1):
-            foreseen = self._foresee(view, listed)
+            foreseen = self._foresee(view, listed, blobs)
             entries.extend(self._attest(view, foreseen))
         sent = 0
         if entries:
@@ -248,14 +250,15 @@ class Member:
     def _hold(self, view: TaskView, stage: StageRow) -> Opinion:
         desk = self._desk(view)
         subjects = () if stage.listed is None else stage.listed.subjects
-        vector = tuple(int(not found.columns[0] or desk.holds(found.id)) for found in subjects)
+        vector = tuple(int(found.id not in stage.blobs or desk.holds(found.id)) for found in subjects)
         return Opinion(stage.subject, vector)
 
-    def _foresee(self, view: TaskView, listed: Output | None) -> list[Foreseen]:
-        if listed is not None:
-            desk = self._desk(view)
-            if not all(desk.holds(found.id) for found in listed.subjects if found.columns[0]):
-                return []
+    def _foresee(
+        self, view: TaskView, listed: Output | None, blobs: tuple[bytes, ...]
+    ) -> list[Foreseen]:
+        desk = self._desk(view)
+        if not all(desk.holds(root) for root in blobs):
+            return []
         return list(foresee(view, listed, self._workbench, self._habits.cache))
 
     def _attest(self, view: TaskView, foreseen: list[Foreseen]) -> list[Entry]:

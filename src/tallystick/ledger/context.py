@@ -23,6 +23,8 @@ class Context:
         The genesis hash.
     wire
         The transaction's bytes, for the task's log.
+    sealer
+        Who seals a solo ledger; empty on other engines.
     trial, faults
         Whether the genesis is a trial, and how many faulty validators the engine tolerates.
     """
@@ -35,5 +37,6 @@ class Context:
     height: int
     genesis: bytes
     wire: bytes = b""
+    sealer: str = ""
     trial: bool = False
     faults: int = 0

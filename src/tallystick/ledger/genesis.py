@@ -92,8 +92,18 @@ def check_genesis(genesis: Genesis) -> None:
     if sum(founder.micros for founder in genesis.founders) >= 2**62:
         msg = "the founders' money does not fit 62 bits"
         raise ConfigError(msg)
+    limits = genesis.limits
+    if not 1024 <= limits.transaction_bytes <= min(limits.block_bytes, 64 * 1024):
+        msg = "a transaction has 1 KiB to 64 KiB, and a block room for one"
+        raise ConfigError(msg)
+    if not 60_000 <= limits.validity <= 30 * 24 * 3600 * 1000 or genesis.protocol != 1:
+        msg = "transactions are valid for a minute to 30 days, and the protocol starts at 1"
+        raise ConfigError(msg)
     seen: set[bytes] = set()
     for founder in genesis.founders:
+        if all(key.role != "owner" for key in founder.keys):
+            msg = f"'{founder.id}' has no owner key"
+            raise ConfigError(msg)
         for key in founder.keys:
             if key.public in seen:
                 msg = f"a key of '{founder.id}' appears twice"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+from tallystick.crypto.hashes import sha256
 from tallystick.errors import RejectedError, TallyError
 from tallystick.ledger.block import Block, Header, genesis_header, header_hash, transactions_root
 from tallystick.ledger.context import Context
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PROTOCOL",
     "Faulty",
+    "FaultyTransactionError",
     "InvalidBlockError",
     "Kernel",
     "Outcome",
@@ -55,6 +57,13 @@ class ShareExceededError(InvalidTransactionError):
 
     slug: ClassVar[str] = "share-exceeded"
     code: ClassVar[int] = 110
+
+
+class FaultyTransactionError(InvalidTransactionError):
+    """A handler raised something unforeseen: our bug. The transaction enters no block."""
+
+    slug: ClassVar[str] = "faulty-transaction"
+    code: ClassVar[int] = 111
 
 
 class UnsupportedProtocolError(TallyError):
@@ -130,9 +139,18 @@ class Kernel:
         anything unforeseen.
         """
         run = _Run(self, state, parent, time)
-        for tx in sorted(candidates, key=lambda tx: tx.order):
+        chosen, waiting = self._fair(parent, tuple(candidates))
+        run.refused.extend((tx, ShareExceededError()) for tx in waiting)
+        held_back: set[tuple[str, int]] = set()
+        for tx in sorted(chosen, key=lambda tx: tx.order):
+            if tx.order[:2] in held_back:  # its nonce must not overtake the one that waits
+                run.refused.append((tx, ShareExceededError()))
+                continue
             try:
                 run.execute(tx)
+            except ShareExceededError as error:
+                held_back.add(tx.order[:2])
+                run.refused.append((tx, error))
             except RejectedError as error:
                 run.refused.append((tx, error))
             except Exception as error:  # noqa: BLE001 - a bug of ours must not stop the chain
@@ -153,9 +171,15 @@ class Kernel:
         header = block.header
         self._check_header(parent, header)
         run = _Run(self, state, parent, header.time)
+        last: tuple[str, int, int] | None = None
         for wire in block.transactions:
             try:
-                run.execute(parse_transaction(wire, self.limits), keep_refused=True)
+                tx = parse_transaction(wire, self.limits)
+                if last is not None and tx.order <= last:
+                    msg = "its transactions are not in canonical order"
+                    raise InvalidBlockError(msg)
+                last = tx.order
+                run.execute(tx, keep_refused=True)
             except InvalidTransactionError as error:
                 msg = f"holds a transaction that is refused before execution: {error}"
                 raise InvalidBlockError(msg) from error
@@ -169,6 +193,31 @@ class Kernel:
             msg = f"the roots of height {header.height} do not follow from its transactions"
             raise InvalidBlockError(msg)
         return outcome
+
+    def _fair(
+        self, parent: Header, candidates: tuple[Transaction, ...]
+    ) -> tuple[list[Transaction], list[Transaction]]:
+        """Choose what fits a block: one transaction a sender at a time, in an order that changes."""
+        if sum(len(tx.wire) for tx in candidates) <= self.limits.block_bytes:
+            return list(candidates), []
+        queues: dict[str, list[Transaction]] = {}
+        for tx in sorted(candidates, key=lambda tx: tx.order, reverse=True):
+            queues.setdefault(tx.body.sender, []).append(tx)
+        seed = header_hash(parent)
+        order = sorted(queues, key=lambda sender: sha256("share", seed, sender.encode()))
+        chosen: list[Transaction] = []
+        left = self.limits.block_bytes
+        while order:
+            for sender in tuple(order):
+                size = len(queues[sender][-1].wire)
+                if size > left:
+                    order.remove(sender)
+                    continue
+                left -= size
+                chosen.append(queues[sender].pop())
+                if not queues[sender]:
+                    order.remove(sender)
+        return chosen, [tx for queue in queues.values() for tx in queue]
 
     def _check_header(self, parent: Header, header: Header) -> None:
         problem = ""
@@ -270,6 +319,7 @@ class _Run:
             height=self.height,
             genesis=self.kernel.chain,
             wire=tx.wire,
+            sealer=self.kernel.genesis.sealer if self.kernel.genesis.engine == "solo" else "",
             trial=self.kernel.genesis.trial,
             faults=self.kernel.faults,
         )

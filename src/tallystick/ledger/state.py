@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tallystick.codec import decode, encode
 from tallystick.crypto.merkle_map import MapProof, MerkleMap
-from tallystick.errors import InvariantError
+from tallystick.errors import DecodeError, InvariantError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -71,11 +71,11 @@ class State:
 
     def put(self, table: Table[V], *parts: object, row: V) -> None:
         """Write the row."""
-        self._changes[table.key(*parts)] = _Change(row)
+        self._changes[table.key(*parts)] = _Change(table, row)
 
     def delete(self, table: Table[Any], *parts: object) -> None:
         """Remove the row, if there is one."""
-        self._changes[table.key(*parts)] = _Change(None)
+        self._changes[table.key(*parts)] = _Change(table, None)
 
     def scratch(self) -> State:
         """Return an overlay that can be dropped, or merged with ``keep``."""
@@ -91,16 +91,23 @@ class State:
         self._changes, self.logged = {}, []
 
     def encode(self) -> None:
-        """Encode every pending row now, so that what has no encoding is found here.
+        """Encode every pending row now and check it against its table's type.
 
         Raises
         ------
         InvariantError
-            A row holds something without a canonical form.
+            A row holds something without a canonical form, or outside its range.
         """
         for change in self._changes.values():
-            if change.row is not None and change.data is None:
-                change.data = encode(change.row)
+            if change.row is None or change.data is not None:
+                continue
+            data = encode(change.row)
+            try:
+                decode(change.table.kind, data)
+            except DecodeError as error:
+                msg = f"a row could not be read back: {error}"
+                raise InvariantError(msg) from error
+            change.data = data
 
     def changes(self) -> dict[bytes, bytes | None]:
         """Return the pending changes as encoded rows; unchanged rows are left out."""
@@ -154,9 +161,10 @@ class State:
 class _Change:
     """A pending row and, once asked for, its bytes."""
 
-    __slots__ = ("data", "row")
+    __slots__ = ("data", "row", "table")
 
-    def __init__(self, row: Any) -> None:  # noqa: ANN401 - any table's row
+    def __init__(self, table: Table[Any], row: Any) -> None:  # noqa: ANN401 - the table's row
+        self.table = table
         self.row = row
         self.data: bytes | None = None
 

@@ -163,7 +163,7 @@ def phase_stages(terms: Terms, phase: int) -> tuple[Stage, ...]:
         approve = Stage(
             name=APPROVE,
             rule="join/approval/1",
-            who="parties",
+            who="@parties",
             sealed=True,
             within=window,
             reveal=window,

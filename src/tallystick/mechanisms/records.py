@@ -110,7 +110,7 @@ class Subject(Record):
     author: Author
     group: Group = ""
     verdict: U16 = ACCEPTED
-    columns: Annotated[tuple[Column, ...], msgspec.Meta(max_length=64)] = ()
+    columns: Annotated[tuple[Column, ...], msgspec.Meta(max_length=1024)] = ()
     parent: Root = b""
     evidence: Root = b""
 

@@ -14,7 +14,9 @@ import pkgutil
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
 
 from tallystick.errors import ConfigError
 
@@ -34,6 +36,13 @@ KINDS = (
     "challenge",
     "settle",
 )
+VALUES: dict[str, Any] = {
+    "bool": bool,
+    "int": int,
+    "str": str,
+    "tuple[int, ...]": tuple[int, ...],
+    "tuple[str, ...]": tuple[str, ...],
+}
 ENTRY_POINTS = "tallystick.rules"
 
 R = TypeVar("R", bound="type[Rule]")
@@ -93,6 +102,14 @@ def make_rule(rule_id: str, parameters: dict[str, object]) -> Rule:
     if unknown:
         msg = f"rule '{rule_id}' has no parameter '{unknown[0]}'"
         raise ConfigError(msg, hint=f"it has: {', '.join(sorted(fields)) or 'none'}")
+    try:
+        for field in dataclasses.fields(kind):  # pyright: ignore[reportArgumentType]
+            wanted = VALUES.get(str(field.type))
+            if field.name in parameters and wanted is not None:
+                msgspec.convert(parameters[field.name], wanted, strict=True)
+    except msgspec.ValidationError as error:
+        msg = f"rule '{rule_id}': parameter '{field.name}': {error}"
+        raise ConfigError(msg) from error
     try:
         return kind(**parameters)
     except (TypeError, ValueError) as error:

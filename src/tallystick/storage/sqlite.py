@@ -133,7 +133,7 @@ class LedgerStore:
             self._db.execute("INSERT INTO blocks VALUES (?, ?)", (height, encode(block)))
             self._db.executemany("DELETE FROM state WHERE key = ?", gone)
             self._db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", kept)
-            self._db.executemany("INSERT OR IGNORE INTO receipts VALUES (?, ?, ?)", receipts)
+            self._db.executemany("INSERT OR REPLACE INTO receipts VALUES (?, ?, ?)", receipts)
             self._db.executemany("INSERT INTO leaves VALUES (?, ?, ?, ?)", self._numbered(outcome))
             self._db.execute("COMMIT")
         except sqlite3.Error as error:

@@ -46,7 +46,7 @@ class NoQuorumError(MechanismError):
 
 
 class BadOpeningError(MechanismError):
-    """An attested output carries effects, which only ledger rules may have."""
+    """An attested output carries effects, which only ledger rules may have, or a sizeless model."""
 
     slug: ClassVar[str] = "bad-opening"
     code: ClassVar[int] = 513
@@ -79,7 +79,8 @@ def accept_opening(cursor: Cursor, opening: Opening) -> bool:
         raise UnknownStageError
     if stage.window != "attest":
         raise LateRecordError
-    if opening.output.effects:
+    made = opening.output.live if step.yields_model else ()
+    if opening.output.effects or any(not found.columns or found.columns[0] <= 0 for found in made):
         raise BadOpeningError
     inputs = inputs_root(cursor.inputs(step, opening.group))
     signers = signers_of(cursor, step, stage, inputs, opening.output.root)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tallystick.codec import encode
+from tallystick.codec import decode, encode
+from tallystick.ledger.collect.notes import Note
 from tallystick.ledger.collect.rows import RECORDS, STAGES, TASKS, MemberRow, StageRow
 from tallystick.ledger.collect.view import TaskView
 
 if TYPE_CHECKING:
-    from tallystick.ledger.collect.notes import Note
     from tallystick.ledger.collect.rows import TaskRow
     from tallystick.ledger.state import State
     from tallystick.ledger.terms import Terms
@@ -27,6 +27,7 @@ class Cursor(TaskView):
         """Take the task at ``block_time``."""
         super().__init__(state, row, terms)
         self.now = max(0, block_time - row.excess)
+        self.ended_rounds = 0
 
     def change(self, **fields: Any) -> None:  # noqa: ANN401 - the row's own types
         """Replace fields of the task's row."""
@@ -35,6 +36,7 @@ class Cursor(TaskView):
     def note(self, note: Note) -> None:
         """Append a leaf to the task's log."""
         leaf = encode(note)
+        decode(Note, leaf)  # pyright: ignore[reportArgumentType] - a union; out of range is our bug
         self.state.logged.append((self.row.id, leaf))
         self.change(log=self.row.log.append(leaf))
 

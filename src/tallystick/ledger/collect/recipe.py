@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["BadTermsError", "Plan", "Step", "check_terms", "parse_reference", "parse_who", "plan_of"]
 
-REFERENCE = re.compile(r"^([a-z0-9][a-z0-9._-]*)(?:@-([1-9][0-9]{0,3}))?$")
-WHO_TERM = re.compile(r"^([a-z0-9][a-z0-9._-]*)(:other)?$")
+REFERENCE = re.compile(r"^([a-z0-9][a-z0-9._-]*)(?:@-([1-9][0-9]{0,3}))?\Z")
+WHO_TERM = re.compile(r"^(@parties|[a-z0-9][a-z0-9._-]*)(:other)?\Z")
 HEADROOM = 2**14  # members x weight cap: int32 values on scales of 2^16 stay below 2^62
-RESERVED = ("owner", "members", "parties")
+RESERVED = ("owner", "members")
+LONGEST = 10 * 365 * 24 * 3600 * 1000  # ten years, in milliseconds
 
 
 class BadTermsError(MechanismError):
@@ -197,9 +198,12 @@ def check_terms(terms: Terms, *, trial: bool, faults: int) -> Plan:
     """
     _check_rosters(terms)
     plan = plan_of(terms)
+    if not any(not step.on_ledger and not step.stage.of for step in plan.phases[ROUND]):
+        msg = "a round needs a stage that asks somebody for something new"
+        raise BadTermsError(msg)
     pins = {pin.rule: pin.digest for pin in terms.pins}
     sizes = {name: len(terms.roster(name)) for name in _named(terms)}
-    sizes["parties"] = len(terms.parties)
+    sizes["@parties"] = len(terms.parties)
     for phase in (SETUP, ROUND, CLOSE):
         names: set[str] = set()
         for step in plan.phases[phase]:
@@ -235,10 +239,10 @@ def _check_rosters(terms: Terms) -> None:
         problem = "the roster 'members' is empty"
     elif not 1 <= terms.rounds <= 100_000:
         problem = f"{terms.rounds} rounds; 1 to 100,000 are possible"
-    elif not terms.round:
-        problem = "a recipe needs at least one stage in 'round'"
     elif not terms.approve_within or not terms.gap:
         problem = "the approval window and the gap are at least a millisecond"
+    elif max(terms.approve_within, terms.gap, terms.retention) > LONGEST:
+        problem = "the approval window, the gap and the retention are ten years at most"
     elif terms.holders not in _named(terms):
         problem = f"holders '{terms.holders}' is no roster of the terms"
     elif len(terms.roster("members")) * max(1, terms.weights[1]) > HEADROOM:
@@ -271,12 +275,16 @@ def _check_rule(step: Step, where: str, pins: dict[str, bytes]) -> None:
         problem = "collects artefacts and needs 'hold'"
     elif (stage.bond or stage.forfeit or step.escrow) and not local:
         problem = "takes a bond or escrow from nobody: its rule is not local"
-    elif stage.name in RESERVED:
-        problem = "has a reserved name"
+    elif {stage.name, *stage.into} & set(RESERVED):
+        problem = f"writes a reserved name: {' and '.join(RESERVED)} are the terms' own"
+    elif stage.per_group and not stage.who:
+        problem = "runs per group and needs 'who'"
     elif {name for name, _ in stage.refs} - set(step.rule.refs):
         problem = f"the rule takes no reference '{stage.refs[0][0]}'"
     elif stage.short.then == "abort" and step.phase != SETUP:
         problem = "'abort' is for setup; a round is voided"
+    elif max(stage.within, stage.reveal, stage.hold) > LONGEST:
+        problem = "has a window of more than ten years"
     if problem:
         msg = f"{where}: {problem}"
         raise BadTermsError(msg)
@@ -298,7 +306,7 @@ def _check_references(terms: Terms, plan: Plan, step: Step, where: str) -> None:
         if name not in known:
             msg = f"{where}: '{text}' names no stage it can see"
             raise BadTermsError(msg)
-    if stage.parent and terms.model is None and step.phase == ROUND and not plan.model_stage:
+    if stage.parent and terms.model is None:
         msg = f"{where}: has a parent, but the terms name no model"
         raise BadTermsError(msg)
 

@@ -15,6 +15,7 @@ from tallystick.ledger.collect.row import is_due
 from tallystick.ledger.collect.rows import (
     CLOSE_REQUESTED,
     LIVE,
+    NAMES,
     OUTPUTS,
     RECORDS,
     STAGES,
@@ -27,8 +28,6 @@ from tallystick.ledger.contracts import accounts, registry
 from tallystick.mechanisms.records import CLOSE, ROUND, SETUP, Fault, Output, Pay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from tallystick.ledger.collect.cursor import Cursor
     from tallystick.ledger.collect.recipe import Step
     from tallystick.ledger.messages import Open
@@ -36,10 +35,13 @@ if TYPE_CHECKING:
 __all__ = ["advance", "open_outputs", "proceed", "stop_task"]
 
 MOST_VOIDS = 3
+MOST_ROUNDS_A_BLOCK = 4
 
 
 def advance(cursor: Cursor) -> None:
     """Shut every window that is due and go on as far as nobody has to be waited for."""
+    if not cursor.row.open:
+        proceed(cursor)
     moved = True
     while moved and cursor.row.status == "running":
         moved = False
@@ -67,23 +69,22 @@ def open_outputs(cursor: Cursor, message: Open) -> None:
 
 
 def proceed(cursor: Cursor) -> None:
-    """Open stages, folding at once those that ask nobody, until one has to wait."""
+    """Open stages, folding at once those that ask nobody, until one has to wait.
+
+    Rounds that nobody has to be waited for end a few a block, and go on in the next one.
+    """
     while cursor.row.status == "running" and not cursor.row.open:
+        if cursor.ended_rounds >= MOST_ROUNDS_A_BLOCK:
+            return
         step = cursor.step
         if step is None:
             _complete_round(cursor)
         elif step.on_ledger:
             _close_step(cursor, step, _fold_groups(cursor, step))
-        elif step.stage.of and not any(
-            found.live
-            for found in (
-                cursor.output(text, step.phase, step.position) for text in step.stage.of
-            )
-        ):
-            _close_step(cursor, step, Output())
         else:
             for group in cursor.groups(step):
                 open_instance(cursor, step, group)
+            _collect_outputs(cursor, step)
 
 
 def stop_task(cursor: Cursor, status: str, cause: str) -> None:
@@ -94,13 +95,30 @@ def stop_task(cursor: Cursor, status: str, cause: str) -> None:
         if micros:
             cursor.note(Paid(cursor.row.round, member, micros, "bond"))
     left = accounts.escrow(cursor.state, cursor.row.id)
-    if left:
-        accounts.pay_from_escrow(cursor.state, cursor.row.id, cursor.row.owner, left)
+    _refund(cursor, left)
+    cause = cause or cursor.row.cause
     cursor.note(Finished(status, cause, left))
+    if status == "aborted":
+        cursor.state.delete(NAMES, cursor.row.name)
     cursor.change(status=status, cause=cause, open=(), bonded=())
     cursor.change(pending=(), effects=(), draft=None)
     live = cursor.state.get(LIVE) or ()
     cursor.state.put(LIVE, row=tuple(task for task in live if task != cursor.row.id))
+
+
+def _refund(cursor: Cursor, left: int) -> None:
+    """Give what is left of the escrow back in proportion to what was paid in.
+
+    Parts are rounded down; the remainder goes to the task's owner.
+    """
+    total = sum(micros for _, micros in cursor.row.funders)
+    parts = {member: left * micros // total for member, micros in cursor.row.funders}
+    owner = cursor.row.owner
+    parts[owner] = parts.get(owner, 0) + left - sum(parts.values())
+    for member, micros in sorted(parts.items()):
+        if micros:
+            accounts.pay_from_escrow(cursor.state, cursor.row.id, member, micros)
+            cursor.note(Paid(cursor.row.round, member, micros, "refund"))
 
 
 def _collect_outputs(cursor: Cursor, step: Step) -> bool:
@@ -109,27 +127,31 @@ def _collect_outputs(cursor: Cursor, step: Step) -> bool:
     if not stages or any(stage is None or stage.window != "done" for stage in stages):
         return False
     outputs = [stage.output or Output() for stage in stages if stage is not None]
-    good = [output for output in outputs if not output.void]
-    _close_step(cursor, step, _joined(good) if good else outputs[0])
+    _close_step(cursor, step, _joined(outputs))
     return True
 
 
-def _joined(outputs: Iterable[Output]) -> Output:
-    parts = tuple(outputs)
+def _joined(outputs: list[Output]) -> Output:
+    """Return the groups' outputs as one; void ones give up everything but their faults."""
+    if len(outputs) == 1:
+        return outputs[0]
+    good = [output for output in outputs if not output.void]
+    faults = [effect for output in outputs if output.void for effect in _faults(output)]
     return Output(
-        tuple(subject for output in parts for subject in output.subjects),
-        tuple(effect for output in parts for effect in output.effects),
+        tuple(subject for output in good for subject in output.subjects),
+        (*(effect for output in good for effect in output.effects), *faults),
+        "" if good else outputs[0].void,
     )
 
 
+def _faults(output: Output) -> tuple[Fault, ...]:
+    return tuple(effect for effect in output.effects if isinstance(effect, Fault))
+
+
 def _fold_groups(cursor: Cursor, step: Step) -> Output:
-    outputs = [
-        step.rule.fold((), cursor.inputs(step, group)) for group in cursor.groups(step)
-    ]
-    good = [output for output in outputs if not output.void]
-    if not good:
-        return outputs[0]
-    return outputs[0] if len(outputs) == 1 else _joined(good)
+    return _joined(
+        [step.rule.fold((), cursor.inputs(step, group)) for group in cursor.groups(step)]
+    )
 
 
 def _close_step(cursor: Cursor, step: Step, output: Output) -> None:
@@ -163,20 +185,19 @@ def _within_means(cursor: Cursor, output: Output) -> Output:
     promised = [effect for effect in cursor.row.effects if isinstance(effect, Pay)]
     total = sum(effect.micros for effect in (*payments, *promised))
     if any(effect.member not in cursor.terms.parties for effect in payments):
-        return Output(output.subjects, void="payee-outside-the-task")
+        return Output(output.subjects, _faults(output), "payee-outside-the-task")
     if total > accounts.escrow(cursor.state, cursor.row.id):
-        return Output(output.subjects, void="escrow-overspent")
+        return Output(output.subjects, _faults(output), "escrow-overspent")
     return output
 
 
 def _punish(cursor: Cursor, step: Step, output: Output) -> None:
     """Apply faults at once: they are kept even when the round is void."""
-    for effect in output.effects:
-        if isinstance(effect, Fault):
-            task, member = cursor.row.id, effect.member
-            lost = accounts.forfeit_bond(cursor.state, task, member, effect.micros)
-            key = cursor.key(step, "")
-            cursor.note(Forfeited(key, member, lost, f"fault-{effect.reason}"))
+    for effect in _faults(output):
+        task, member = cursor.row.id, effect.member
+        lost = accounts.forfeit_bond(cursor.state, task, member, effect.micros)
+        key = cursor.key(step, "")
+        cursor.note(Forfeited(key, member, lost, f"fault-{effect.reason}"))
 
 
 def _complete_round(cursor: Cursor) -> None:
@@ -206,11 +227,12 @@ def _void_round(cursor: Cursor, cause: str) -> None:
 
 def _end_round(cursor: Cursor, *, voided: bool, cause: str = "") -> None:
     row = cursor.row
+    cursor.ended_rounds += 1
     if row.phase == SETUP:
         if voided:
             stop_task(cursor, "aborted", cause)
         else:
-            _begin_round(cursor, ROUND, 1)
+            _begin_round(cursor, CLOSE if row.closing else ROUND, 1)
         return
     _return_bonds(cursor)
     _clear_round(cursor, row.phase)

@@ -200,7 +200,7 @@ def _accept_record(
     cursor: Cursor, context: Context, entry: Entry, step: Step, stage: StageRow
 ) -> None:
     _check_seat(context, stage)
-    if stage.window == "hold":
+    if stage.window not in {"seal", "reveal", "record"}:
         raise LateRecordError
     if step.rule.record is None or not isinstance(entry.record, step.rule.record):
         raise WrongRecordError
@@ -214,6 +214,10 @@ def _accept_record(
         _check_seal(cursor, context, entry, stage, row)
     elif entry.salt:
         msg = "the stage is not sealed; it takes no salt"
+        raise WrongRecordError(msg)
+    check = getattr(step.rule, "check_record", None)
+    if check is not None and not check(entry.record, stage.key):
+        msg = "not the record this stage asks for"
         raise WrongRecordError(msg)
     if isinstance(entry.record, Opinion):
         _check_opinion(cursor, entry.record, step, entry.group)
@@ -287,6 +291,9 @@ def _take_stake(cursor: Cursor, context: Context, step: Step) -> None:
     task, sender = cursor.row.id, context.sender
     if step.escrow:
         accounts.fund_escrow(cursor.state, task, sender, step.escrow)
+        paid = dict(cursor.row.funders)
+        paid[sender] = paid.get(sender, 0) + step.escrow
+        cursor.change(funders=tuple(sorted(paid.items())))
     if step.stage.bond:
         standing = step.phase == SETUP
         accounts.lock_bond(cursor.state, task, sender, step.stage.bond, standing=standing)
@@ -356,7 +363,7 @@ def hold_decisions(cursor: Cursor, stage: StageRow) -> tuple[bool | None, ...]:
     for index, subject in enumerate(subjects):
         yes = sum(vote is not None and vote.vector[index] == 1 for vote in votes)
         silent = sum(vote is None for vote in votes)
-        if not (subject.columns and subject.columns[0]) or yes * 3 > 2 * len(holders):
+        if subject.id not in stage.blobs or yes * 3 > 2 * len(holders):
             decisions.append(True)
         elif (yes + silent) * 3 <= 2 * len(holders):
             decisions.append(False)

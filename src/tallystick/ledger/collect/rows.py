@@ -83,7 +83,7 @@ class TaskRow(Record):
     """Where a task stands.
 
     ``rosters`` hold for good, ``pending`` and ``draft`` and ``effects`` only once the round
-    completes. ``excess`` is the silence beyond the terms' gap, subtracted from block time to get
+    completes. ``funders`` paid into the escrow and share what is left of it. ``excess`` is the silence beyond the terms' gap, subtracted from block time to get
     task time. ``completed`` are the last completed rounds that references may still reach.
     """
 
@@ -109,6 +109,7 @@ class TaskRow(Record):
     excess: U63 = 0
     model: ModelRef | None = None
     draft: ModelRef | None = None
+    funders: tuple[tuple[Label, U63], ...] = ()
     closing: bool = False
     cause: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
@@ -116,8 +117,8 @@ class TaskRow(Record):
 class StageRow(Record):
     """An open stage instance: its window, when that ends in task time, and whom it asks.
 
-    ``subject`` is what hold vectors, attestations and co-signatures are about; ``listed`` is the
-    output before the holders spoke.
+    ``subject`` is what hold vectors and co-signatures are about; ``listed`` is the output before the
+    holders spoke, ``blobs`` which of its subjects have bytes to be held.
     """
 
     key: Key
@@ -128,6 +129,7 @@ class StageRow(Record):
     escalated: bool = False
     subject: Annotated[bytes, msgspec.Meta(max_length=32)] = b""
     listed: Output | None = None
+    blobs: tuple[Hash, ...] = ()
     output: Output | None = None
 
 

@@ -175,7 +175,7 @@ class TaskView:
             for row in rows:
                 if row.name == name:
                     return tuple(Seat(seat.member, seat.group) for seat in row.seats)
-        if name == "parties":
+        if name == "@parties":
             return tuple(Seat(member) for member in self.terms.parties)
         return tuple(Seat(member) for member in self.terms.roster(name))
 

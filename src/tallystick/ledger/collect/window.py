@@ -32,12 +32,20 @@ __all__ = ["final_statement", "open_instance", "shut_window"]
 
 
 def open_instance(cursor: Cursor, step: Step, group: str) -> None:
-    """Open one instance of a step, asking its roster as it is now."""
+    """Open one instance of a step, asking its roster as it is now.
+
+    About no live subject there is nothing to ask: such an instance is done with the empty output.
+    """
     if step.attested:
         seats = cursor.attesters(step, group, everybody=False)
     else:
         seats = cursor.roster(step.stage.who, group)
     key = cursor.key(step, group)
+    if step.stage.of and not cursor.inputs(step, group).live:
+        done = StageRow(key=key, window="done", ends=0, roster=(), output=Output())
+        cursor.put_stage(done)
+        cursor.change(open=(*cursor.row.open, key))
+        return
     rows = tuple(SeatRow(seat.member, seat.group) for seat in seats)
     cursor.note(Opened(key, rows))
     stage = StageRow(key=key, window="done", ends=0, roster=rows)
@@ -60,7 +68,7 @@ def shut_window(cursor: Cursor, step: Step, stage: StageRow) -> None:
     full = cursor.now >= stage.ends
     asked = expected(cursor, step, stage)
     absent = tuple(name for name in asked if not has_delivered(cursor, stage, name))
-    if full and absent:
+    if full and absent and stage.window != "done":
         dozing = {*cursor.row.dozing, *absent}
         cursor.change(dozing=tuple(sorted(dozing)))
     match stage.window:
@@ -101,8 +109,11 @@ def _advance(cursor: Cursor, stage: StageRow, withheld: tuple[str, ...]) -> None
     rows = {seat.member: cursor.records(stage.key, seat.member) for seat in stage.roster}
     salts = {member: row.salt for member, row in rows.items() if row.record is not None}
     beacon = advance_beacon(cursor.row.beacon, stage.key, salts)
-    cursor.change(beacon=beacon, withheld=withheld)
-    cursor.note(Advanced(stage.key, beacon, withheld))
+    # Another group's withholders stay out: their own instance advanced in this stage as well.
+    others = {name for name in cursor.row.withheld if name not in rows} if stage.key.group else set()
+    out = tuple(sorted({*others, *withheld}))
+    cursor.change(beacon=beacon, withheld=out)
+    cursor.note(Advanced(stage.key, beacon, out))
 
 
 def _forfeit(cursor: Cursor, step: Step, stage: StageRow, absent: tuple[str, ...]) -> None:
@@ -128,10 +139,15 @@ def _list_records(cursor: Cursor, step: Step, stage: StageRow) -> None:
                 known[item.record.root] = author
     output = step.rule.fold(held, replace(inputs, known=known))
     _remember(cursor, stage.key, held)
-    sizes = [item.record.size for item in held if isinstance(item.record, Artefact)]
-    if step.held and any(sizes):
+    sized = {
+        item.record.root
+        for item in held
+        if isinstance(item.record, Artefact) and item.record.size
+    }
+    blobs = tuple(found.id for found in output.subjects if found.id in sized)
+    if blobs:
         subject = subject_of(stage.key, output)
-        stage = cursor.put_stage(stage, listed=output, subject=subject)
+        stage = cursor.put_stage(stage, listed=output, subject=subject, blobs=blobs)
         _begin(cursor, step, stage, "hold")
     else:
         cursor.put_stage(stage, window="done", output=output)

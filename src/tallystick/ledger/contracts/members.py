@@ -42,7 +42,7 @@ __all__ = [
     "protocol",
 ]
 
-ROLES = ("owner", "worker", "validator")
+MOST_KEYS = 200
 
 
 class MembershipError(RejectedError):
@@ -139,6 +139,7 @@ def handle_rotate(state: State, context: Context, message: RotateKey) -> tuple[E
         msg = "only an owner key can rotate keys"
         raise MembershipError(msg)
     _check_new_key(state, message.key)
+    _check_room(state, context.sender)
     proven = encode((context.sender, message.key.public))
     if not keys.is_valid(message.key.public, b"key/1", context.genesis + proven, message.proof):
         msg = "the new key did not sign its owner's name"
@@ -189,11 +190,13 @@ def apply_due(state: State, height: int) -> tuple[Grant, ...]:
     state.delete(PENDING)
     waiting = state.get(UPGRADES) or ()
     for upgrade in waiting:
-        if height >= upgrade.height:
+        if height >= upgrade.height and upgrade.version > protocol(state):
             state.put(PROTOCOL, row=upgrade.version)
     left = tuple(upgrade for upgrade in waiting if height < upgrade.height)
-    if left != waiting:
+    if left:
         state.put(UPGRADES, row=left)
+    else:
+        state.delete(UPGRADES)
     return tuple(grants)
 
 
@@ -213,7 +216,8 @@ def _apply_change(state: State, change: Admit | Remove | ReplaceOwner | Upgrade)
     match change:
         case Admit():
             rows = tuple(KeyRow(key.public, key.role) for key in change.keys)
-            if state.get(MEMBERS, change.member) is not None:
+            taken = any(state.get(KEY_OWNERS, key.public) is not None for key in rows)
+            if taken or state.get(MEMBERS, change.member) is not None:
                 return
             state.put(MEMBERS, change.member, row=Member(rows))
             state.put(ROLL, row=tuple(sorted({*roll, change.member})))
@@ -226,7 +230,8 @@ def _apply_change(state: State, change: Admit | Remove | ReplaceOwner | Upgrade)
             state.put(MEMBERS, change.member, row=Member(row.keys, active=False))
             state.put(ROLL, row=tuple(member for member in roll if member != change.member))
         case ReplaceOwner():
-            _attach(state, change.member, change.key)
+            if state.get(KEY_OWNERS, change.key.public) is None:
+                _attach(state, change.member, change.key)
         case Upgrade():
             state.put(UPGRADES, row=(*(state.get(UPGRADES) or ()), change))
 
@@ -254,6 +259,13 @@ def _check_new_key(state: State, key: Key) -> None:
         raise MembershipError(msg)
 
 
+def _check_room(state: State, member: str) -> None:
+    row = state.get(MEMBERS, member)
+    if row is not None and len(row.keys) >= MOST_KEYS:
+        msg = f"'{member}' has had {MOST_KEYS} keys; a new member can take its place"
+        raise MembershipError(msg)
+
+
 def _check_change(state: State, context: Context, change: Change) -> None:
     if context.key_role != "owner":
         msg = "only an owner key votes"
@@ -262,6 +274,9 @@ def _check_change(state: State, context: Context, change: Change) -> None:
         case Admit():
             if state.get(MEMBERS, change.member) is not None:
                 msg = f"'{change.member}' is or was a member"
+                raise MembershipError(msg)
+            if len({key.public for key in change.keys}) != len(change.keys):
+                msg = "a key appears twice"
                 raise MembershipError(msg)
             for key in change.keys:
                 _check_new_key(state, key)
@@ -275,3 +290,7 @@ def _check_change(state: State, context: Context, change: Change) -> None:
                 raise MembershipError(msg)
             if isinstance(change, ReplaceOwner):
                 _check_new_key(state, change.key)
+                _check_room(state, change.member)
+            if isinstance(change, Remove) and change.member == context.sealer:
+                msg = f"'{change.member}' seals this ledger and cannot leave it"
+                raise MembershipError(msg)

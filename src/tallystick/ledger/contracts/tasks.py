@@ -43,7 +43,7 @@ __all__ = [
     "handle_propose",
 ]
 
-MOST_LIVE = 64
+MOST_LIVE, MOST_OWN = 64, 8
 
 
 class UnknownTaskError(MechanismError):
@@ -77,8 +77,9 @@ def handle_propose(state: State, context: Context, message: ProposeTask) -> tupl
     if state.get(TASKS, task) is not None or state.get(NAMES, terms.name) is not None:
         msg = f"a task named '{terms.name}' exists already"
         raise BadTermsError(msg)
-    if len(live) >= MOST_LIVE:
-        msg = f"{MOST_LIVE} tasks are running; end one first"
+    own = sum(_owner(state, other) == terms.owner for other in live)
+    if len(live) >= MOST_LIVE or own >= MOST_OWN:
+        msg = f"{len(live)} tasks are running, {own} of them yours; end one first"
         raise BadTermsError(msg)
     strangers = sorted(set(terms.parties) - set(active_members(state)))
     if strangers:
@@ -114,9 +115,6 @@ def handle_collect(state: State, context: Context, message: Collect) -> tuple[Ev
     cursor = _take(state, context, message.task)
     for entry in message.entries:
         accept_entry(cursor, context, entry)
-    if context.sender in cursor.row.dozing:
-        awake = tuple(name for name in cursor.row.dozing if name != context.sender)
-        cursor.change(dozing=awake)
     cursor.save()
     return ()
 
@@ -157,12 +155,18 @@ def advance_tasks(state: State, time: int, parent_time: int) -> tuple[Event, ...
         scratch = state.scratch()
         try:
             _advance_task(scratch, task, time, parent_time)
+            scratch.encode()
         except Exception as fault:  # noqa: BLE001 - the same bug, the same suspension, everywhere
             scratch = state.scratch()
             _suspend(scratch, task, time, type(fault).__name__)
             events.append(Event("suspended", task.hex()))
         scratch.keep()
     return tuple(events)
+
+
+def _owner(state: State, task: bytes) -> str:
+    row = state.get(TASKS, task)
+    return "" if row is None else row.owner
 
 
 def _take(state: State, context: Context, task: bytes) -> Cursor:
@@ -179,6 +183,8 @@ def _cursor(state: State, context: Context, row: TaskRow, terms: Terms) -> Curso
     silence = _silence(context.time, context.parent_time, terms.gap)
     cursor = Cursor(state, row, terms, context.time - silence)
     cursor.note(Signed(context.wire))
+    if context.sender in row.dozing:
+        cursor.change(dozing=tuple(name for name in row.dozing if name != context.sender))
     return cursor
 
 

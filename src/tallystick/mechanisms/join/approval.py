@@ -13,6 +13,7 @@ from tallystick.mechanisms.rule import Place
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from tallystick.mechanisms.records import Key
     from tallystick.mechanisms.rule import Desk, Held, Inputs
 
 __all__ = ["JoinApproval"]
@@ -42,6 +43,10 @@ class JoinApproval:
         return Output(
             tuple(Subject(member_subject(author), author, group) for author, group in approving)
         )
+
+    def check_record(self, record: Artefact, key: Key) -> bool:
+        """Whether a record is an approval: of these terms, and without bytes."""
+        return record == Artefact(key.task, 0)
 
     def act(self, inputs: Inputs, desk: Desk) -> Artefact:
         """See `LocalRule.act`."""

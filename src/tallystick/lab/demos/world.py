@@ -1,0 +1,232 @@
+"""From a table to a consortium: members with their rows, trainers, attackers, and the runs.
+
+One seed drives everything: how the rows are split and dealt, the members' keys and salts, training
+and the attackers' dice. So every number of a demo can be had again.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tallystick.federation.run import Run, simulate
+from tallystick.federation.task_file import Task
+from tallystick.lab.attacks.attack import Attack, Composite
+from tallystick.lab.attacks.registry import assign, parse_attack
+from tallystick.lab.datasets import BUNDLED, load_table, split
+from tallystick.lab.partitions import partition
+from tallystick.lab.table_trainer import (
+    DEFAULTS,
+    TableTrainer,
+    initial_parameters,
+    score_name,
+    train_centralised,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from tallystick.federation.conduct import Conduct
+    from tallystick.federation.simulation import Federation
+    from tallystick.lab.datasets import Table
+
+__all__ = ["World", "build_world", "member_names", "poisons", "scratch_folder"]
+
+ATTACK_DICE = 3  # keeps the attackers' generator apart from those that split and deal rows
+TASK = "demo"
+
+
+@dataclass(frozen=True)
+class World:
+    """Who takes part in a demo, with what data and what intentions.
+
+    Attributes
+    ----------
+    train, test
+        All members' rows together, and rows that nobody holds.
+    attackers
+        What each dishonest member does, by name.
+    """
+
+    recipe: str
+    seed: int
+    rounds: int
+    data: str
+    target: str | None
+    partition: str
+    train: Table
+    test: Table
+    members: tuple[str, ...]
+    attackers: Mapping[str, Attack]
+    plans: tuple[str, ...]
+
+    @cached_property
+    def trainers(self) -> dict[str, TableTrainer]:
+        """Each member's trainer, on its own rows; some attackers spoil theirs first."""
+        shards = partition(self.train, self.members, self.partition, self.seed)
+        return {name: TableTrainer(self._spoiled(name, shards[name])) for name in self.members}
+
+    @property
+    def poisoners(self) -> frozenset[str]:
+        """The attackers whose updates are not honest work."""
+        return frozenset(name for name, attack in self.attackers.items() if poisons(attack))
+
+    @property
+    def metric(self) -> str:
+        """What accuracy means here: ``accuracy``, or ``r2`` for quantities."""
+        return score_name(self.train)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What trainers find in ``config``.
+
+        Least squares diverge beyond 2 / |x|², which standardised rows have near their width.
+        """
+        settings: dict[str, Any] = dict(DEFAULTS)
+        if self.train.classes is None:
+            settings["lr"] = min(settings["lr"], 0.5 / (1 + self.train.x.shape[1]))
+        return settings
+
+    @property
+    def one_row(self) -> float:
+        """How much accuracy a single test row is worth."""
+        return 1 / len(self.test)
+
+    def task(self, **changes: Any) -> Task:  # noqa: ANN401 - any key of a task
+        """Return the task, with some of its keys replaced."""
+        simulate_table: dict[str, Any] = {
+            "data": self.data,
+            **({"target": self.target} if self.target else {}),
+            "members": list(self.members),
+            "partition": self.partition,
+            "attacks": list(self.plans),
+            "seed": self.seed,
+        }
+        task = Task(
+            name=TASK,
+            recipe=self.recipe,
+            rounds=self.rounds,
+            score=self.metric,
+            train=self.settings,
+            simulate=simulate_table,
+        )
+        return replace(task, **changes)
+
+    def run(
+        self,
+        out: Path | None = None,
+        *,
+        conduct: Mapping[str, Conduct] | None = None,
+        outsiders: tuple[str, ...] = (),
+        watch: Callable[[Federation], None] | None = None,
+        evaluate: bool = False,
+        durable: bool = False,
+        **changes: Any,  # noqa: ANN401 - any key of a task
+    ) -> Run:
+        """Run the task; ``conduct`` replaces the attackers, ``changes`` keys of the task."""
+        return simulate(
+            self.task(**changes),
+            self.trainers,
+            initial=initial_parameters(self.train),
+            seed=self.seed,
+            out=out,
+            conduct=dict(self.attackers) if conduct is None else conduct,
+            outsiders=outsiders,
+            durable=durable,
+            evaluate=evaluate,
+            watch=watch,
+        )
+
+    def measure(self, parameters: Mapping[str, np.ndarray] | None) -> float | None:
+        """Return a model's accuracy (or r²) on the rows that nobody holds."""
+        if parameters is None:
+            return None
+        return TableTrainer(self.test).evaluate(parameters, {})[0][self.metric]
+
+    @cached_property
+    def centralised(self) -> float:
+        """What one owner of all rows would reach with as many epochs."""
+        epochs = self.rounds * int(self.settings["epochs"])
+        config = {**self.settings, "seed": self.seed}
+        return train_centralised(self.train, self.test, epochs, config)[1][self.metric]
+
+    def _spoiled(self, name: str, shard: Table) -> Table:
+        attack = self.attackers.get(name)
+        if attack is None:
+            return shard
+        generator = np.random.default_rng([self.seed, ATTACK_DICE, self.members.index(name)])
+        x, y = attack.poison_data(shard.x, shard.y, shard.classes, generator)
+        return replace(shard, x=x, y=y)
+
+
+def build_world(
+    recipe: str,
+    *,
+    members: int,
+    rounds: int,
+    seed: int,
+    data: str,
+    target: str | None = None,
+    partition: str = "iid",
+    attacks: list[str] | None = None,
+    kind: str = "clinic",
+) -> World:
+    """Load the data and hand out the roles.
+
+    Raises
+    ------
+    ConfigError
+        No such table, too few rows, an unknown attack or more attackers than members; names it.
+    MissingExtraError
+        A bundled table without scikit-learn.
+    """
+    plans = [parse_attack(text) for text in attacks or []]
+    names = member_names(kind, members)
+    attackers = assign(plans, names)
+    train, test = split(load_table(data, target), seed)
+    world = World(
+        recipe=recipe,
+        seed=seed,
+        rounds=rounds,
+        data=data if data in BUNDLED else str(Path(data).resolve()),
+        target=target,
+        partition=partition,
+        train=train,
+        test=test,
+        members=names,
+        attackers=attackers,
+        plans=tuple(plan.label for plan in plans if plan.count),
+    )
+    _ = world.trainers  # too few rows or an unknown partition should show now
+    return world
+
+
+def member_names(kind: str, count: int) -> tuple[str, ...]:
+    """Return names that sort by their number."""
+    width = len(str(count))
+    return tuple(f"{kind}-{number:0{width}}" for number in range(1, count + 1))
+
+
+def poisons(attack: Attack) -> bool:
+    """Whether an attack's updates are not honest work."""
+    if isinstance(attack, Composite):
+        return any(poisons(part) for part in attack.attacks)
+    kind = type(attack)
+    return (
+        attack.copies
+        or kind.poison_update is not Attack.poison_update
+        or kind.poison_data is not Attack.poison_data
+    )
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Yield a folder for a side run, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="tally-side-", ignore_cleanup_errors=True) as name:
+        yield Path(name)

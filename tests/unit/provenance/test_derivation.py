@@ -1,0 +1,146 @@
+"""Deriving a log again: every record follows, and none can be changed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from tallystick.codec import encode
+from tallystick.crypto.keys import public_of
+from tallystick.errors import VerificationError
+from tallystick.federation.simulation import secret_of
+from tallystick.ledger.collect.notes import Advanced, Attested, Closed, Opened, Paid, Shut
+from tallystick.ledger.contracts.members import key_proof
+from tallystick.ledger.genesis import Key
+from tallystick.ledger.messages import RotateKey
+from tallystick.provenance import Bundle, verify, write_bundle
+from tallystick.provenance.derivation import derive
+from tallystick.provenance.execution import HistoryError, execute
+from tallystick.provenance.leaf import parse_leaf
+from tallystick.provenance.replay import replay_folds
+
+
+@pytest.fixture(scope="module")
+def executed(eventful):
+    with Bundle(eventful.bundle) as bundle:
+        return execute(bundle)
+
+
+def changed(note):
+    """Return the record with one fact altered, or `None` where it states none."""
+    match note:
+        case Closed() if note.output.subjects:
+            first = note.output.subjects[0]
+            other = msgspec.structs.replace(first, verdict=0 if first.verdict else 305)
+            output = msgspec.structs.replace(
+                note.output, subjects=(other, *note.output.subjects[1:])
+            )
+            return msgspec.structs.replace(note, output=output)
+        case Opened():
+            return msgspec.structs.replace(note, seats=note.seats[:-1])
+        case Shut():
+            absent = note.absent[1:] if note.absent else ("clinic-1",)
+            return msgspec.structs.replace(note, absent=absent)
+        case Advanced():
+            return msgspec.structs.replace(note, beacon=bytes(32))
+        case Attested():
+            return msgspec.structs.replace(note, signers=note.signers[:-1])
+        case Paid():
+            return msgspec.structs.replace(note, micros=note.micros + 1)
+        case _:
+            return None
+
+
+def test_the_log_follows_from_what_was_signed(eventful, executed):
+    genesis = eventful.federation.engine.genesis
+    derived = derive(genesis, eventful.task, executed.leaves, executed.timeline)
+    row = eventful.federation.row(eventful.task)
+
+    assert msgspec.structs.replace(derived.row, excess=row.excess) == row
+    assert len(derived.folds) == 9
+    assert {fold.key.round for fold in derived.folds} == {1, 2, 3}
+
+
+def test_no_record_can_say_anything_else(eventful, executed):
+    genesis = eventful.federation.engine.genesis
+    tried = 0
+    for number, (height, leaf) in enumerate(executed.leaves):
+        other = changed(parse_leaf(leaf))
+        if other is None:
+            continue
+        tried += 1
+        forged = [*executed.leaves]
+        forged[number] = (height, encode(other))
+
+        with pytest.raises(HistoryError, match=r"record \d+"):
+            derive(genesis, eventful.task, forged, executed.timeline)
+    assert tried > 50
+
+
+@pytest.mark.parametrize("what", ["left out", "twice", "swapped"])
+def test_no_record_can_be_moved(small, what):
+    with Bundle(small.bundle) as bundle:
+        executed = execute(bundle)
+    leaves, genesis = executed.leaves, small.federation.engine.genesis
+    for number in range(len(leaves) - 1):
+        forged = [*leaves]
+        if what == "left out":
+            del forged[number]
+        elif what == "twice":
+            forged.insert(number, forged[number])
+        else:
+            forged[number : number + 2] = forged[number + 1], forged[number]
+            both = [type(parse_leaf(leaf)).__name__ for _, leaf in forged[number : number + 2]]
+            if both == ["Signed", "Signed"]:
+                continue  # who spoke first within a block decides nothing
+
+        with pytest.raises(HistoryError):
+            derive(genesis, small.task, forged, executed.timeline)
+
+
+def test_a_log_that_stops_early_leads_to_another_state(small):
+    with Bundle(small.bundle) as bundle:
+        executed = execute(bundle)
+    genesis = small.federation.engine.genesis
+    row = derive(genesis, small.task, executed.leaves[:1], executed.timeline)
+    with pytest.raises(HistoryError):
+        derive(genesis, small.task, [], executed.timeline)
+
+    assert row.row.status == "running"
+
+
+def test_a_replay_that_comes_out_otherwise_is_false(eventful, executed):
+    genesis = eventful.federation.engine.genesis
+    derived = derive(genesis, eventful.task, executed.leaves, executed.timeline)
+    model = next(fold for fold in derived.folds if fold.key.stage == "aggregate")
+    screen = next(fold for fold in derived.folds if fold.key.stage == "screen")
+    with Bundle(eventful.bundle) as bundle:
+        assert replay_folds(derived.folds, [bundle]) == 9
+        for fold, other in ((model, screen), (screen, model)):
+            with pytest.raises(VerificationError, match="another output"):
+                replay_folds([replace(fold, output=other.output)], [bundle])
+
+
+def test_keys_are_those_of_their_time(play_watched):
+    """A member rotates its worker key in the middle; what it signed before stays good."""
+
+    def rotate(federation):
+        if federation.engine.head.height == 5:
+            secret = secret_of(3, "north", "next-worker")
+            key = Key(public_of(secret), "worker")
+            proof = key_proof(secret, "north", key.public, federation.engine.head.chain)
+            federation.members["north"].send(RotateKey(key, proof))
+
+    made = play_watched(rotate)
+    with Bundle(made.bundle) as bundle:
+        timeline = execute(bundle).timeline
+    before, after = timeline.at(6), timeline.at(7)
+
+    assert (len(before.members["north"].keys), len(after.members["north"].keys)) == (3, 4)
+    assert before.key("north", 1) is not None
+    assert after.key("north", 1) is None
+    assert verify(made.bundle, made.genesis)
+    write_bundle(made.bundle, made.federation.engine, made.task)
+    assert verify(made.bundle, made.genesis)
