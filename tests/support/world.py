@@ -14,7 +14,7 @@ from tallystick.ledger import kernel as kernel_module
 from tallystick.ledger.collect.rows import LIVE, STAGES, TASKS
 from tallystick.ledger.collect.view import view_task
 from tallystick.ledger.contracts import accounts
-from tallystick.ledger.genesis import Founder, Genesis, Key, Limits, load_genesis
+from tallystick.ledger.genesis import Founder, Genesis, Key, Limits
 from tallystick.ledger.kernel import Kernel
 from tallystick.ledger.messages import ProposeChange, Vote
 from tallystick.ledger.state import state_from_rows
@@ -41,7 +41,7 @@ def make_genesis(names=MEMBERS, micros=10_000_000, **fields):
         Founder(name, (Key(public_of(name), "owner"),), micros) for name in sorted(names)
     )
     given = {"name": "t", "time": START, "engine": "solo", "sealer": min(names), "trial": True}
-    return load_genesis(encode(Genesis(founders=founders, **{**given, **fields})))
+    return Genesis(founders=founders, **{**given, **fields})
 
 
 class World:

@@ -33,11 +33,11 @@ class Line(Record):
 class Journal:
     """Records by key, kept in a file."""
 
-    def __init__(self, path: Path, *, durable: bool = True) -> None:
+    def __init__(self, path: Path) -> None:
         """Open the file and read what is whole."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a+b")
-        self._durable = durable
+        self._dirty = False
         self._records: dict[bytes, Artefact | Opinion | Complaint] = {}
         self._load()
 
@@ -46,13 +46,18 @@ class Journal:
         return self._records.get(encode(key))
 
     def put(self, key: Key, record: Artefact | Opinion | Complaint) -> None:
-        """Record; durable when this returns."""
+        """Record; survives this process at once, and power loss after the next ``flush``."""
         data = encode(Line(key, record))
         self._file.write(HEAD.pack(len(data), zlib.crc32(data)) + data)
         self._file.flush()
-        if self._durable:
-            os.fsync(self._file.fileno())
+        self._dirty = True
         self._records[encode(key)] = record
+
+    def flush(self) -> None:
+        """Return when everything recorded survives power loss."""
+        if self._dirty:
+            os.fsync(self._file.fileno())
+            self._dirty = False
 
     def close(self) -> None:
         """Close the file."""

@@ -86,8 +86,9 @@ class Habits:
         Attested folds shared with other members of the same process.
     allies
         Members a dishonest one works with.
-    durable
-        Whether the journal is flushed to disk before anything leaves.
+    flush
+        Whether the member flushes its journal itself before anything leaves; where several share a
+        process, that process flushes for all before it seals.
     """
 
     isolate: bool = False
@@ -96,7 +97,7 @@ class Habits:
     conduct: Conduct = HONEST
     cache: FoldCache = field(default_factory=FoldCache)
     allies: frozenset[str] = frozenset()
-    durable: bool = True
+    flush: bool = True
 
 
 class Member:
@@ -117,12 +118,16 @@ class Member:
         self._trainer = trainer
         self._workbench = workbench
         self._habits = habits or Habits()
-        self._journal = Journal(folder / "journal", durable=self._habits.durable)
+        self._journal = Journal(folder / "journal")
         self._sent: set[tuple[Key, str, int]] = set()
         self._opened: set[tuple[bytes, bytes]] = set()
         self._desks: dict[bytes, MemberDesk] = {}
         self._nonce = 0
         self.wake: int | None = None  # block time at which it wants to look again
+
+    def flush(self) -> None:
+        """Return when what this member may have committed to survives power loss."""
+        self._journal.flush()
 
     def close(self) -> None:
         """Close the journal."""
@@ -344,6 +349,8 @@ class Member:
 
     def _submit(self, message: Message) -> bytes:
         """Sign and hand in a message; what is refused at once is logged, not retried."""
+        if self._habits.flush:
+            self._journal.flush()
         self._nonce += 1
         genesis = self._engine.head.chain
         body = Body(

@@ -119,7 +119,7 @@ class Federation:
         genesis = simulated_genesis("simulation", names, seed)
         sealer = secret_of(seed, genesis.sealer, "validator")
         self.engine = Solo(store, genesis, sealer)
-        self.blobs = FileBlobs(folder / "blobs", durable=setup.durable)
+        self.blobs = FileBlobs(folder / "blobs", durable=setup.durable, grouped=True)
         self.workbench = Workbench(self.blobs)
         self._folds = FoldCache()
         self.members = {name: self._member(name) for name in sorted(setup.trainers)}
@@ -128,6 +128,7 @@ class Federation:
         """Close what is open."""
         for member in self.members.values():
             member.close()
+        self.blobs.close()
         self.engine.close()
 
     def propose(self, terms: Terms) -> bytes:
@@ -161,6 +162,7 @@ class Federation:
         while task in (self.engine.state.get(LIVE) or ()) and idle < MOST_IDLE:
             for member in self.members.values():
                 member.step()
+            self._flush()
             if self.engine.pending and self.engine.seal_pending(self.engine.head.time + BLOCK):
                 idle = 0
                 yield self.engine.head
@@ -168,6 +170,13 @@ class Federation:
             idle += 1
             self.engine.seal(self._next_time(task))
             yield self.engine.head
+
+    def _flush(self) -> None:
+        """Make durable what members said; nothing leaves this process before a block is sealed."""
+        if self.setup.durable:
+            self.blobs.flush()
+            for member in self.members.values():
+                member.flush()
 
     def row(self, task: bytes) -> TaskRow:
         """Return the task's row."""
@@ -213,7 +222,7 @@ class Federation:
             conduct=setup.conduct.get(name, HONEST),
             cache=self._folds,
             allies=dishonest if name in dishonest else frozenset(),
-            durable=setup.durable,
+            flush=False,
         )
         folder = self.folder / "members" / name
         return Member(identity, self.engine, setup.trainers[name], self.workbench, folder, habits)

@@ -20,6 +20,7 @@ from tallystick.errors import ConfigError
 from tallystick.federation.arrays import Arrays, TrainerError, as_arrays, check_arrays
 from tallystick.federation.child import Facts, run_child
 from tallystick.federation.deadline import within
+from tallystick.tensors.paging import drop_pages
 
 __all__ = [
     "NumPyClientTrainer",
@@ -242,7 +243,10 @@ def _train(
     trainer: Trainer, parameters: Mapping[str, np.ndarray], config: Mapping[str, Any]
 ) -> tuple[Arrays, Facts]:
     # Copies: a blob's memory map cannot be written to, and in a simulation members share arrays.
-    copies = {name: np.array(array) for name, array in parameters.items()}
+    copies: Arrays = {}
+    for name, array in parameters.items():
+        copies[name] = np.array(array)
+        drop_pages(array)
     try:
         returned = trainer.train(copies, read_only(config))
     except TrainerError:

@@ -149,7 +149,7 @@ class _Run:
                 case Shut():
                     self._shut(note)
                 case _:
-                    self._suspend(leaves[position:])
+                    self._go_on(leaves[position:])
         except (RejectedError, DecodeError, InvariantError) as error:
             msg = f"record {position} of the log does not follow: {error}"
             raise HistoryError(msg) from error
@@ -224,13 +224,20 @@ class _Run:
             rounds.advance(cursor)
         cursor.save()
 
-    def _suspend(self, rest: Sequence[tuple[int, bytes]]) -> None:
-        """Accept that a fault of the program suspended the task: that no log can show."""
+    def _go_on(self, rest: Sequence[tuple[int, bytes]]) -> None:
+        """Go on where no window is open, as a block does that has ended enough rounds.
+
+        Else accept that a fault of the program suspended the task: no log can show why.
+        """
+        cursor = self._cursor()
+        if not cursor.row.open:
+            rounds.advance(cursor)
+            cursor.save()
+            return
         last = parse_leaf(rest[-1][1])
         if not isinstance(last, Finished) or last.status != "suspended":
             msg = "nothing that was signed leads to it"
             raise HistoryError(msg)
-        cursor = self._cursor()
         rounds.stop_task(cursor, last.status, last.cause)
         cursor.save()
 

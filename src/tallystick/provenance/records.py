@@ -171,6 +171,9 @@ def _signed(wire: bytes) -> list[dict[str, Any]]:
 
 
 def _entry(entry: Entry, sender: str) -> dict[str, Any]:
+    record = _plain(entry.record)
+    if "subjects" in record:  # the root of the list an opinion is about
+        record["about"] = record.pop("subjects")
     return {
         "type": type(entry.record).__name__.lower(),
         "phase": entry.phase,
@@ -178,7 +181,7 @@ def _entry(entry: Entry, sender: str) -> dict[str, Any]:
         "stage": entry.stage,
         "group": entry.group,
         "member": sender,
-        **_plain(entry.record),
+        **record,
         **({"salt": entry.salt.hex()} if entry.salt else {}),
     }
 

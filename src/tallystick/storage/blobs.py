@@ -12,6 +12,7 @@ import mmap
 import os
 import tempfile
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -35,6 +36,7 @@ from tallystick.tensors.spec import Blobs
 __all__ = ["FileBlobs", "FileWriter"]
 
 ROOT_BYTES = 32
+FLUSHERS = 4
 COPY_BYTES = 4 * CHUNK_BYTES
 UNFINISHED, BAD = "tmp", "bad"
 LEFTOVER_SECONDS = 86_400  # a temporary file this old is nobody's any more
@@ -49,12 +51,19 @@ class FileBlobs:
         Made at the first write. Several processes may share it, one that only reads among them.
     durable
         Whether ``commit`` waits until the blob survives power loss. A simulation can do without.
+    grouped
+        Let ``commit`` go ahead and have several blobs flushed at once; whoever must know that they
+        survive power loss calls ``flush``. A blob that did not is found out when it is opened.
     """
 
-    def __init__(self, folder: Path | str, *, durable: bool = True) -> None:
+    def __init__(
+        self, folder: Path | str, *, durable: bool = True, grouped: bool = False
+    ) -> None:
         """Open the store and remove what writers left behind long ago."""
         self.folder = Path(folder)
         self.durable = durable
+        self._pool = ThreadPoolExecutor(FLUSHERS) if durable and grouped else None
+        self._flushing: list[Future[None]] = []
         self._checked: dict[bytes, Identity] = {}
         if (self.folder / UNFINISHED).is_dir():
             remove_older(self.folder / UNFINISHED, LEFTOVER_SECONDS)
@@ -80,6 +89,25 @@ class FileBlobs:
             if not os.fstat(file.fileno()).st_size:
                 return np.frombuffer(b"", np.uint8)
             return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+
+    def flush(self) -> None:
+        """Return when every blob committed so far survives power loss.
+
+        Raises
+        ------
+        UnavailableError
+            The disk is full or failed.
+        """
+        waiting, self._flushing = self._flushing, []
+        with translated(self.folder):
+            for future in waiting:
+                future.result()
+
+    def close(self) -> None:
+        """Flush, and end the threads that did it."""
+        self.flush()
+        if self._pool is not None:
+            self._pool.shutdown()
 
     def size(self, root: bytes) -> int:
         """Return the blob's size in bytes.
@@ -227,17 +255,20 @@ class FileBlobs:
             file.close()
             unfinished.unlink()
             return
-        if self.durable:
+        if self.durable and self._pool is None:
             sync_data(file.fileno())
         identity = identity_of(file.fileno())
-        file.close()
         shelf_is_new = not path.parent.exists()
         path.parent.mkdir(exist_ok=True)
         unfinished.replace(path)
-        if self.durable:
-            sync_folder(path.parent)
-            if shelf_is_new:
-                sync_folder(self.folder)
+        folders = (path.parent, self.folder) if shelf_is_new else (path.parent,)
+        if self._pool is not None:
+            number = os.dup(file.fileno())
+            self._flushing.append(self._pool.submit(_sync_later, number, folders))
+        elif self.durable:
+            for folder in folders:
+                sync_folder(folder)
+        file.close()
         self._checked[root] = identity
 
     def _is_checked(self, root: bytes, path: Path) -> bool:
@@ -314,6 +345,15 @@ class FileWriter:
             self._file.close()
         with suppress(OSError):
             self._path.unlink()
+
+
+def _sync_later(number: int, folders: tuple[Path, ...]) -> None:
+    try:
+        sync_data(number)
+    finally:
+        os.close(number)
+    for folder in folders:
+        sync_folder(folder)
 
 
 def _missing(root: bytes) -> UnavailableError:

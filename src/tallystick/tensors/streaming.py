@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -43,9 +43,9 @@ def finest_exponent(layout: Layout) -> int:
     return min((part.exponent for part in layout.segments if part.is_float), default=0)
 
 
-def stream(threads: int, work: Callable[[S], T], items: Sequence[S]) -> Iterator[T]:
+def stream(threads: int, work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
     """Yield ``work`` of each item in order, a few items ahead where threads help."""
-    if threads < 2 or len(items) < 2:  # noqa: PLR2004 - one of either needs no thread
+    if threads < 2 or (isinstance(items, Sequence) and len(items) < 2):  # noqa: PLR2004
         yield from map(work, items)
         return
     with ThreadPoolExecutor(threads) as pool:

@@ -29,12 +29,16 @@ from tallystick.tensors.dtypes import (
     widen,
 )
 from tallystick.tensors.layout import layout_of, update_parameters
-from tallystick.tensors.model import SLICE, ModelFile, flat_slices
+from tallystick.tensors.model import ModelFile, flat_slices
+from tallystick.tensors.paging import drop_pages
 from tallystick.tensors.spec import BlobWriter, ModelSpec, Parameter
+from tallystick.tensors.streaming import stream
 
 __all__ = ["UpdateError", "apply_slice", "quantise"]
 
 BEYOND = 2**31  # an author's |q| is below; a power of two, so exact in float32
+SLICE = 1 << 17  # elements in hand at a time
+THREADS = 2
 
 
 class UpdateError(ConfigError):
@@ -62,7 +66,7 @@ def quantise(
 ) -> tuple[bytes, int]:
     """Write the update from ``parent`` to ``trained``; return its root and size.
 
-    Memory is a few slices of 65,536 elements, whatever the model. Nothing is kept on an error.
+    Memory is a few slices of 131,072 elements, whatever the model. Nothing is kept on an error.
 
     Raises
     ------
@@ -117,17 +121,21 @@ def _quantise_tensor(
     if trained.shape != parameter.shape:
         msg = f"tensor '{parameter.name}' came back as {trained.shape}, not {parameter.shape}"
         raise UpdateError(msg, tensor=parameter.name, cause="shape")
-    quantised = np.empty(min(SLICE, trained.size), np.int32)
-    scratch = np.empty(quantised.size, wide_type(dtype))
-    slices = zip(flat_slices(before, SLICE), flat_slices(trained, SLICE), strict=True)
-    for old, new in slices:
-        q, wide = quantised[: old.size], scratch[: old.size]
+
+    def work(pair: tuple[Array, Array]) -> Array:
+        old, new = pair
+        wide = np.empty(old.size, wide_type(dtype))
         raw = raw_view(new, dtype)
         _difference(widen(raw, dtype), widen(old, dtype), wide, parameter)
         if not (wide.min() > -BEYOND and wide.max() < BEYOND):  # a NaN fails both
             _refuse_values(parameter, finite=all_finite(raw, dtype))
-        np.copyto(q, wide, casting="unsafe")
-        writer.write(q)
+        drop_pages(old)
+        return wide.astype(np.int32)
+
+    pairs = zip(flat_slices(before, SLICE), flat_slices(trained, SLICE), strict=True)
+    threads = THREADS if trained.size > SLICE else 1
+    for quantised in stream(threads, work, pairs):  # computes ahead while this thread writes
+        writer.write(quantised)
 
 
 def _difference(new: Array, old: Array, out: Array, parameter: Parameter) -> None:

@@ -24,6 +24,7 @@ from tallystick.tensors.arithmetic import gram, max_abs, squared_norms
 from tallystick.tensors.dtypes import RAW, Array, check_denormals, present
 from tallystick.tensors.layout import Layout, Segment, layout_of, update_parameters
 from tallystick.tensors.model import ModelFile, open_model
+from tallystick.tensors.paging import drop_pages
 from tallystick.tensors.spec import Blobs, ModelSpec
 from tallystick.tensors.streaming import (
     BLOCK,
@@ -175,6 +176,8 @@ class Workbench:
             combined = values[start:stop].astype(np.int64)
             first, last = _bytes_of(segment, start, stop)
             changed[first:last] = _apply(model, segment, start, stop, combined).view(np.uint8)
+            drop_pages(values[start:stop])
+            drop_pages(model.data[first:last])
         updated = ModelFile(changed, model.layout)
         return {each.name: present(updated.raw(each.name), each.dtype) for each in spec.parameters}
 
@@ -202,6 +205,9 @@ class Workbench:
                 rows = tuple(update[low:high] for update in updates)
                 combined = _checked(combine_fn(rows, weights), high - low)
                 parts.append(_apply(model, segment, low, high, combined))
+                for row in rows:
+                    drop_pages(row)
+                drop_pages(model.data[slice(*_bytes_of(segment, low, high))])
             return parts
 
         writer = self.blobs.create()
@@ -225,6 +231,7 @@ class Workbench:
             if segment.is_float:
                 square = squared_norms(values[np.newaxis, low:high], bound)[0]
                 total += square << (2 * (segment.exponent - finest))
+                drop_pages(values[low:high])
         return total
 
     def _gram(self, roots: Sequence[bytes], spec: ModelSpec) -> tuple[tuple[int, ...], ...]:
@@ -235,7 +242,10 @@ class Workbench:
         total = np.zeros((len(roots), len(roots)), object)
         for segment, low, high in cuts(layout, chunk_length(len(roots))):
             if segment.is_float:
-                rows = np.stack([update[low:high] for update in updates])
+                pieces = [update[low:high] for update in updates]
+                rows = np.stack(pieces)
+                for piece in pieces:
+                    drop_pages(piece)
                 products = np.array(gram(rows, bound), object)
                 total += products << (2 * (segment.exponent - finest))
         return tuple(map(tuple, total.tolist()))
@@ -249,9 +259,11 @@ class Workbench:
             if len(data) != layout.size or not _starts(data, layout):
                 return None
             values = _flat(data, layout)
-            return max(
-                (max_abs(values[at : at + CHUNK]) for at in range(0, len(values), CHUNK)), default=0
-            )
+            largest = 0
+            for at in range(0, len(values), CHUNK):
+                largest = max(largest, max_abs(values[at : at + CHUNK]))
+                drop_pages(values[at : at + CHUNK])
+            return largest
 
         found: int | None = self._remember(("largest", root, spec.parameters), measure)
         expected = layout_of(update_parameters(spec.parameters)).size

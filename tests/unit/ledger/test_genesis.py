@@ -6,7 +6,7 @@ from support.world import make_genesis, public_of
 
 from tallystick.codec import encode
 from tallystick.errors import ConfigError, DecodeError
-from tallystick.ledger.genesis import Founder, Key, check_genesis, genesis_hash, load_genesis
+from tallystick.ledger.genesis import Founder, Key, Limits, check_genesis, genesis_hash, load_genesis
 
 GENESIS = make_genesis()
 
@@ -31,6 +31,15 @@ WRONG = {
         founders=(Founder("alpha", (Key(public_of("alpha"), "owner"),) * 2, 1),)
     ),
     "a key that is no point": changed(founders=(founder("alpha", public=b"\xff" * 32),)),
+    "nobody with an owner key": changed(
+        founders=(Founder("alpha", (Key(public_of("alpha"), "worker"),), 1),)
+    ),
+    "a protocol of the future": changed(protocol=2),
+    "blocks without room": changed(limits=Limits(block_bytes=60_000)),
+    "transactions without room": changed(limits=Limits(transaction_bytes=1000)),
+    "transactions beyond the codec": changed(limits=Limits(transaction_bytes=2**17)),
+    "no time to act": changed(limits=Limits(validity=0)),
+    "no expiry": changed(limits=Limits(validity=2**62)),
     "a key of small order": changed(founders=(founder("alpha", public=bytes(32)),)),
 }
 

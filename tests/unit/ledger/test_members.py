@@ -138,6 +138,15 @@ def test_a_member_that_rotates_often_keeps_a_state_that_can_be_read_again():
     assert world.refusal("bravo", Transfer("alpha", 1)) is None
 
 
+def test_a_member_that_rotates_often_in_one_block_does_not_stop_the_chain():
+    world = World(("alpha", "bravo"))
+    for generation in range(1, 300):
+        world.send("bravo", rotation(world, "bravo", generation))
+    world.seal()
+
+    world.accept("alpha", Transfer("bravo", 1))
+
+
 # --- votes ----------------------------------------------------------------------------------------
 
 
@@ -205,6 +214,10 @@ def test_votes_of_removed_members_no_longer_count(world):
     world.accept("charlie", Vote(proposal_of(change)))
 
     assert accounts.totals(world.state).supply == 40_000_077
+
+
+def test_the_sealer_of_a_solo_ledger_cannot_be_removed(world):
+    assert type(world.refused("bravo", ProposeChange(Remove("alpha")))) is MembershipError
 
 
 def test_the_last_member_cannot_be_removed():

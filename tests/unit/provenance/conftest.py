@@ -14,6 +14,7 @@ from tallystick.federation.simulation import Federation, Setup, secret_of
 from tallystick.federation.task_file import Task, resolve_terms
 from tallystick.lab.attacks import assign, parse_attack
 from tallystick.ledger.messages import Transfer
+from tallystick.ledger.terms import Terms
 from tallystick.provenance import TaskHistory, read_engine, write_bundle
 from tallystick.tensors.model import write_model
 
@@ -73,8 +74,10 @@ def play(
     names: tuple[str, ...],
     rounds: int,
     initial: dict[str, np.ndarray],
+    *,
     conduct: dict[str, Conduct] | None = None,
     watch: Callable[[Federation], None] | None = None,
+    amend: Callable[[Terms], Terms] = lambda terms: terms,
 ) -> Made:
     trainers = {name: Walker(1.0 + 0.01 * at) for at, name in enumerate(names)}
     setup = Setup(trainers, conduct or {}, durable=False, watch=watch)
@@ -82,6 +85,7 @@ def play(
     spec = write_model(initial, federation.blobs.create())
     task = Task("trial-run", recipe, rounds)
     terms = resolve_terms(task, owner=names[0], members=names, model=spec, trial=True)
+    terms = amend(terms)
     task_id = federation.propose(terms)
     federation.members[names[1]].send(Transfer(names[0], 7))
     federation.engine.seal(federation.engine.head.time + 1000)
@@ -108,18 +112,18 @@ def eventful(tmp_path_factory):
     attacks = [parse_attack(text) for text in ("sign-flip:4=1", "absentee=1")]
     conduct = assign(attacks, list(names))
     folder = tmp_path_factory.mktemp("eventful")
-    made = play(folder, "standard", names, 3, INITIAL, conduct)
+    made = play(folder, "standard", names, 3, INITIAL, conduct=conduct)
     yield made
     made.federation.close()
 
 
 @pytest.fixture
 def play_watched(tmp_path):
-    """Play the small run again, watched block by block."""
+    """Play the small run again, watched block by block or under other terms."""
     runs: list[Made] = []
 
-    def start(watch: Callable[[Federation], None]) -> Made:
-        runs.append(play(tmp_path / "watched", "chain-fl", SITES, 1, TINY, watch=watch))
+    def start(**changes) -> Made:
+        runs.append(play(tmp_path / "watched", "chain-fl", SITES, 1, TINY, **changes))
         return runs[-1]
 
     yield start

@@ -15,6 +15,7 @@ from tallystick.ledger.collect.notes import Advanced, Attested, Closed, Opened, 
 from tallystick.ledger.contracts.members import key_proof
 from tallystick.ledger.genesis import Key
 from tallystick.ledger.messages import RotateKey
+from tallystick.ledger.terms import Need, Stage
 from tallystick.provenance import Bundle, verify, write_bundle
 from tallystick.provenance.derivation import derive
 from tallystick.provenance.execution import HistoryError, execute
@@ -30,27 +31,25 @@ def executed(eventful):
 
 def changed(note):
     """Return the record with one fact altered, or `None` where it states none."""
+    fields = {}
     match note:
         case Closed() if note.output.subjects:
-            first = note.output.subjects[0]
+            first, *rest = note.output.subjects
             other = msgspec.structs.replace(first, verdict=0 if first.verdict else 305)
-            output = msgspec.structs.replace(
-                note.output, subjects=(other, *note.output.subjects[1:])
-            )
-            return msgspec.structs.replace(note, output=output)
+            fields["output"] = msgspec.structs.replace(note.output, subjects=(other, *rest))
         case Opened():
-            return msgspec.structs.replace(note, seats=note.seats[:-1])
+            fields["seats"] = note.seats[:-1]
         case Shut():
-            absent = note.absent[1:] if note.absent else ("clinic-1",)
-            return msgspec.structs.replace(note, absent=absent)
+            fields["absent"] = note.absent[1:] if note.absent else ("clinic-1",)
         case Advanced():
-            return msgspec.structs.replace(note, beacon=bytes(32))
+            fields["beacon"] = bytes(32)
         case Attested():
-            return msgspec.structs.replace(note, signers=note.signers[:-1])
+            fields["signers"] = note.signers[:-1]
         case Paid():
-            return msgspec.structs.replace(note, micros=note.micros + 1)
+            fields["micros"] = note.micros + 1
         case _:
             return None
+    return msgspec.structs.replace(note, **fields)
 
 
 def test_the_log_follows_from_what_was_signed(eventful, executed):
@@ -104,11 +103,12 @@ def test_a_log_that_stops_early_leads_to_another_state(small):
     with Bundle(small.bundle) as bundle:
         executed = execute(bundle)
     genesis = small.federation.engine.genesis
-    row = derive(genesis, small.task, executed.leaves[:1], executed.timeline)
-    with pytest.raises(HistoryError):
-        derive(genesis, small.task, [], executed.timeline)
+    early = derive(genesis, small.task, executed.leaves[:2], executed.timeline)
+    for size in (0, 1):
+        with pytest.raises(HistoryError):
+            derive(genesis, small.task, executed.leaves[:size], executed.timeline)
 
-    assert row.row.status == "running"
+    assert early.row.status == "running"
 
 
 def test_a_replay_that_comes_out_otherwise_is_false(eventful, executed):
@@ -133,7 +133,7 @@ def test_keys_are_those_of_their_time(play_watched):
             proof = key_proof(secret, "north", key.public, federation.engine.head.chain)
             federation.members["north"].send(RotateKey(key, proof))
 
-    made = play_watched(rotate)
+    made = play_watched(watch=rotate)
     with Bundle(made.bundle) as bundle:
         timeline = execute(bundle).timeline
     before, after = timeline.at(6), timeline.at(7)
@@ -144,3 +144,51 @@ def test_keys_are_those_of_their_time(play_watched):
     assert verify(made.bundle, made.genesis)
     write_bundle(made.bundle, made.federation.engine, made.task)
     assert verify(made.bundle, made.genesis)
+
+
+def test_rounds_that_ask_nobody_are_derived_too(play_watched):
+    """Such rounds end a few a block, and go on in the next one without a record of why."""
+
+    def amend(terms):
+        nobody = Stage(
+            name="trainers",
+            rule="select/named/1",
+            source="members",
+            parameters=(("names", ("nobody",)),),
+        )
+        update = next(stage for stage in terms.round if stage.name == "update")
+        update = msgspec.structs.replace(update, need=Need(0), parent="")
+        return msgspec.structs.replace(terms, rounds=11, round=(nobody, update))
+
+    made = play_watched(amend=amend)
+    ends = [found.ended[0].height for found in made.history.rounds if found.phase == 1]
+    report = verify(made.bundle, made.genesis, replay=True)
+
+    assert len(ends) == 11
+    assert len(set(ends)) == 3
+    assert report.ok
+    assert "0 attested outputs" in report.checks[-1].says
+
+
+def test_a_task_that_came_to_nothing_proves_only_its_history(play_watched):
+    """Three rounds are void in a row, so there is no result to co-sign."""
+
+    def amend(terms):
+        stages = tuple(
+            msgspec.structs.replace(stage, parameters=(("cohort", 9),), rule="decide/screened/1")
+            if stage.name == "decide"
+            else stage
+            for stage in terms.round
+        )
+        return msgspec.structs.replace(terms, round=stages, rounds=5)
+
+    made = play_watched(amend=amend)
+    strict = verify(made.bundle, made.genesis)
+    lenient = verify(made.bundle, made.genesis, min_signers=0, replay=True)
+
+    assert made.history.status == "void"
+    assert made.history.attempts == 3
+    assert made.history.completed == 0
+    assert "ended void" in strict.checks[-1].says
+    assert not strict
+    assert lenient

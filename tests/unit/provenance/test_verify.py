@@ -72,7 +72,7 @@ def test_an_honest_run_passes_every_check(eventful):
         model=eventful.model,
         replay=True,
         includes=[inside.hex()],
-        excludes=[sorted(refused)[0].hex()],
+        excludes=[min(refused).hex()],
         min_signers=5,
         checkpoint=f"{headers[4].height}:{headers[5].parent.hex()}",
     )

@@ -124,7 +124,7 @@ def honest_refusals(run: Run, dishonest: frozenset[str]) -> Honest:
         for _, member in run.history.updates(found):
             if found.phase == ROUND and member not in dishonest:
                 sent[member] = sent.get(member, 0) + 1
-    for refusal in run.refusals:
+    for refusal in run.history.refusals:
         if refusal.member in sent:
             refused[refusal.member] = refused.get(refusal.member, 0) + 1
     worst = max(

@@ -74,7 +74,7 @@ def measure_poison(world: World, run: Run, *, largest: int | None = None) -> Poi
     largest
         Replay at most so many accepted ones, evenly spread over the run; all by default.
     """
-    refused = {(found.round, found.update, found.member) for found in run.refusals}
+    refused = {(found.round, found.update, found.member) for found in run.history.refusals}
     sent = 0
     kept: list[tuple[RoundHistory, Name]] = []
     for found in run.history.rounds:

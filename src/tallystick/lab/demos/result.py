@@ -87,7 +87,7 @@ class DemoResult:
                     "reason": found.reason,
                     "evidence": found.evidence.hex(),
                 }
-                for found in run.refusals
+                for found in run.history.refusals
             ],
             "genesis": run.genesis,
             "height": run.height,

@@ -1,0 +1,133 @@
+"""How fast updates become a model, against NumPy averaging the same numbers in memory.
+
+Ours is the whole attested fold of updates that were screened, as they are in every recipe: it reads
+them from the store, weighs and combines them, writes the new model and fingerprints it.
+``numpy.average`` gets float32 rows that lie ready in memory and only returns the mean.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tallystick.errors import ConfigError, InvariantError
+from tallystick.lab.bench.machine import Measure, check_counts
+from tallystick.mechanisms.records import ROUND, Key, Output, Subject
+from tallystick.mechanisms.registry import rule_class
+from tallystick.mechanisms.rule import Inputs, Place
+from tallystick.storage.blobs import FileBlobs
+from tallystick.tensors.model import open_model, write_model
+from tallystick.tensors.update import quantise
+from tallystick.tensors.workbench import Workbench
+
+if TYPE_CHECKING:
+    from tallystick.mechanisms.rule import Rule
+    from tallystick.tensors.spec import ModelSpec
+
+__all__ = ["SAYS", "measure_aggregation"]
+
+SAYS = (
+    "Parameters of all updates together, a second. Ours reads screened updates from the store, "
+    "and writes and fingerprints the new model, not flushed; numpy.average weighs float32 rows "
+    "that lie ready in memory. Both in the same run, in turn."
+)
+MODEL = "parameters"
+CAP = 1000
+
+
+def measure_aggregation(rule: str, members: int, parameters: int, repeat: int) -> list[Measure]:
+    """Return the parameters a second of an aggregation rule, and of `numpy.average`.
+
+    Raises
+    ------
+    ConfigError
+        Unknown rule, one that makes no model of updates, or a number below 1.
+    """
+    check_counts(members=members, parameters=parameters, repeat=repeat)
+    asked = _rule(rule)
+    with tempfile.TemporaryDirectory(prefix="tally-bench-") as folder:
+        blobs = FileBlobs(Path(folder), durable=False)
+        model = write_model({MODEL: np.zeros(parameters, np.float32)}, blobs.create())
+        inputs = _inputs(blobs, model, members)
+        ours: list[float] = []
+        theirs: list[float] = []
+        for _ in range(repeat + 1):
+            ours.append(_time_fold(asked, inputs, blobs))
+            theirs.append(_time_average(members, parameters))
+    facts = {"members": members, "parameters": parameters}
+    total = members * parameters
+    return [
+        Measure(
+            "parameters_per_second",
+            "1/s",
+            tuple(total / seconds for seconds in ours[1:]),
+            {**facts, "rule": rule},
+        ),
+        Measure(
+            "numpy_average_parameters_per_second",
+            "1/s",
+            tuple(total / seconds for seconds in theirs[1:]),
+            facts,
+        ),
+    ]
+
+
+def _rule(name: str) -> Rule:
+    kind = rule_class(name)
+    if not name.startswith("aggregate/") or kind.place != Place.ATTESTED:
+        msg = f"--rule '{name}' makes no model of updates"
+        raise ConfigError(msg, hint="such as aggregate/mean/1 or aggregate/clipped-median/1")
+    return next(iter(kind.examples()))
+
+
+def _inputs(blobs: FileBlobs, model: ModelSpec, members: int) -> Inputs:
+    """Write an update a member and return what the stage would be given."""
+    parent = open_model(blobs.open(model.root), model.parameters)
+    subjects: list[Subject] = []
+    for number in range(members):
+        trained = {MODEL: _row(number, parent.layout.segments[0].stop)}
+        root, size = quantise(parent, trained, model, blobs.create())
+        subjects.append(Subject(id=root, author=f"member-{number}", columns=(size, number + 1)))
+    listed = Output(subjects=tuple(subjects))
+    return Inputs(
+        key=Key(bytes(32), ROUND, 1, "aggregate", ""),
+        of=(listed,),
+        refs={"clip_over": listed},
+        parent=(model.root, model.size),
+        model=model,
+        counts=("declared", CAP),
+    )
+
+
+def _time_fold(rule: Rule, inputs: Inputs, blobs: FileBlobs) -> float:
+    """Return the seconds of one fold on a workbench that remembers what screening asks, no more."""
+    bench = Workbench(blobs)
+    given = replace(inputs, workbench=bench)
+    if inputs.model is not None:
+        bench.largest([subject.id for subject in inputs.live], inputs.model)
+    started = time.perf_counter()
+    output = rule.fold((), given)
+    seconds = time.perf_counter() - started
+    if output.void or not output.live:
+        msg = f"the fold came out void: {output.void}"
+        raise InvariantError(msg)
+    return seconds
+
+
+def _time_average(members: int, parameters: int) -> float:
+    rows = np.stack([_row(number, parameters) for number in range(members)])
+    weights = np.arange(1, members + 1, dtype=np.float32)
+    started = time.perf_counter()
+    np.average(rows, axis=0, weights=weights)
+    return time.perf_counter() - started
+
+
+def _row(number: int, parameters: int) -> np.ndarray:
+    """Return what a member trained: the same numbers at every call."""
+    generator = np.random.default_rng(number)
+    return generator.standard_normal(parameters, np.float32) * np.float32(1e-3)
