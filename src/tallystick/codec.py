@@ -45,16 +45,16 @@ Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 Bytes = Annotated[bytes, msgspec.Meta(max_length=4096)]
 Text = Annotated[str, msgspec.Meta(max_length=1024)]
 # Names of members, tasks, stages and groups: what a person types and a path may hold.
-Label = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*\Z")]
+Label = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*\Z")
+]
 
 T = TypeVar("T")
 _ENCODER = msgspec.msgpack.Encoder(order="deterministic")
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
-class Record(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False
-):
+class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """Base of everything that is hashed, signed or stored: a frozen array of its fields."""
 
 

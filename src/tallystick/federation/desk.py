@@ -59,7 +59,7 @@ class MemberDesk:
         How long the trainer may take: the window's length. Whoever acts through the desk sets it.
     """
 
-    def __init__(  # noqa: PLR0913 - a member has this many sides
+    def __init__(
         self,
         member: str,
         trainer: Trainer,

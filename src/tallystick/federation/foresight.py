@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tallystick.ledger.collect.recipe import Step
     from tallystick.mechanisms.records import Key
-    from tallystick.mechanisms.rule import Inputs, Place
+    from tallystick.mechanisms.rule import Inputs
     from tallystick.tensors.workbench import Workbench
 
 __all__ = ["FoldCache", "Foreseen", "foresee"]
@@ -96,11 +96,15 @@ def foresee(
             subjects = tuple(found for output in outputs for found in output.subjects)
             assumed[step.stage.name] = outputs[0] if len(outputs) == 1 else Output(subjects)
         elif step.on_ledger and not step.writes:
-            outputs = [step.rule.fold((), ahead.inputs(step, group)) for group in ahead.groups(step)]
+            outputs = [
+                step.rule.fold((), ahead.inputs(step, group)) for group in ahead.groups(step)
+            ]
             if any(output.void for output in outputs):
                 return
-            assumed[step.stage.name] = outputs[0] if len(outputs) == 1 else Output(
-                tuple(found for output in outputs for found in output.subjects)
+            assumed[step.stage.name] = (
+                outputs[0]
+                if len(outputs) == 1
+                else Output(tuple(found for output in outputs for found in output.subjects))
             )
         else:
             return

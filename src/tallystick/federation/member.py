@@ -103,7 +103,7 @@ class Habits:
 class Member:
     """One organisation's seat in every task whose terms name it."""
 
-    def __init__(  # noqa: PLR0913 - what a member consists of
+    def __init__(
         self,
         identity: Identity,
         engine: Engine,
@@ -214,7 +214,9 @@ class Member:
                 LOG.info("%s waits: %s", self.identity.member, error)
                 return None
             except TrainerError as error:
-                LOG.warning("%s loses its turn: %s\n%s", self.identity.member, error, error.traceback)
+                LOG.warning(
+                    "%s loses its turn: %s\n%s", self.identity.member, error, error.traceback
+                )
                 return Complaint(evidence=f"trainer: {error}".encode()[:MOST_REASON_BYTES])
             if record is None:
                 return None
@@ -223,9 +225,7 @@ class Member:
             return record
         return Seal(seal_of(key, record, self.identity.member, self.identity.salt(key)))
 
-    def _act(
-        self, view: TaskView, step: Step, key: Key
-    ) -> Artefact | Opinion | Complaint | None:
+    def _act(self, view: TaskView, step: Step, key: Key) -> Artefact | Opinion | Complaint | None:
         inputs = view.inputs(step, key.group)
         conduct, me = self._habits.conduct, self.identity.member
         if conduct.copies and step.held and step.stage.parent:
@@ -236,7 +236,9 @@ class Member:
         desk.limit_seconds = self._habits.limit_seconds or step.stage.within / 1000
         record: Artefact | Opinion | Complaint | None = step.rule.act(inputs, desk)
         if isinstance(record, Opinion):
-            vector = conduct.poison_scores(list(record.vector), inputs.subjects, self._habits.allies)
+            vector = conduct.poison_scores(
+                list(record.vector), inputs.subjects, self._habits.allies
+            )
             kept = tuple(
                 None if subject.author == me else score
                 for subject, score in zip(inputs.subjects, vector[1:], strict=True)
@@ -255,7 +257,9 @@ class Member:
     def _hold(self, view: TaskView, stage: StageRow) -> Opinion:
         desk = self._desk(view)
         subjects = () if stage.listed is None else stage.listed.subjects
-        vector = tuple(int(found.id not in stage.blobs or desk.holds(found.id)) for found in subjects)
+        vector = tuple(
+            int(found.id not in stage.blobs or desk.holds(found.id)) for found in subjects
+        )
         return Opinion(stage.subject, vector)
 
     def _foresee(

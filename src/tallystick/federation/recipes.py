@@ -77,9 +77,7 @@ class Recipe:
         ConfigError
             A key or value that the stage or its rule does not take.
         """
-        return tuple(
-            _stage(name, self.tables[name], phase, members) for name in self.lists[phase]
-        )
+        return tuple(_stage(name, self.tables[name], phase, members) for name in self.lists[phase])
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -248,7 +246,9 @@ def _amount(table: Mapping[str, Any], key: str, stage: str) -> int:
 def _need(value: object, stage: str) -> Need:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32:
         return Need(value)
-    match = re.match(r"^([0-9]{1,4})/([1-9][0-9]{0,3})\Z", value) if isinstance(value, str) else None
+    match = (
+        re.match(r"^([0-9]{1,4})/([1-9][0-9]{0,3})\Z", value) if isinstance(value, str) else None
+    )
     if match is None or int(match[1]) >= int(match[2]):
         msg = f"key 'need' of stage '{stage}': a number, or a share such as \"1/2\" for more than half"
         raise ConfigError(msg)
@@ -258,7 +258,7 @@ def _need(value: object, stage: str) -> Need:
 def _short(value: object, stage: str) -> Short:
     match = re.match(r"^(?:rerun:([0-9]{1,2})|void|abort)\Z", str(value))
     if match is None:
-        msg = f"key 'short' of stage '{stage}': \"rerun:K\", \"void\" or \"abort\""
+        msg = f'key \'short\' of stage \'{stage}\': "rerun:K", "void" or "abort"'
         raise ConfigError(msg)
     if match[1] is not None:
         return Short(int(match[1]), "void")

@@ -22,10 +22,10 @@ from tallystick.federation.simulation import Federation, Setup, check_names, cla
 from tallystick.federation.task_file import Task, resolve_terms
 from tallystick.federation.task_text import task_text
 from tallystick.federation.trainer import as_trainer, evaluate_once
+from tallystick.ledger.terms import task_id
 from tallystick.mechanisms.records import ROUND
 from tallystick.provenance.history import read_engine
 from tallystick.provenance.writing import write_bundle
-from tallystick.ledger.terms import task_id
 from tallystick.storage.blobs import FileBlobs
 from tallystick.tensors.model import open_model, write_model
 
@@ -179,7 +179,13 @@ def simulate(  # noqa: PLR0913 - one call, many options
 
 
 def _finish(
-    federation: Federation, task: Task, terms: Terms, row: TaskRow, *, seconds: float, evaluate: bool
+    federation: Federation,
+    task: Task,
+    terms: Terms,
+    row: TaskRow,
+    *,
+    seconds: float,
+    evaluate: bool,
 ) -> Run:
     """Write what the run leaves behind; repeating it writes the same bytes."""
     folder, engine = federation.folder, federation.engine

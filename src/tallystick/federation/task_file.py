@@ -157,14 +157,16 @@ class Task:
         ConfigError
             Unknown recipe, stage or parameter.
         """
-        lists = {name: self.options[name] for name in ("setup", "round", "close") if name in self.options}
+        lists = {
+            name: self.options[name] for name in ("setup", "round", "close") if name in self.options
+        }
         if lists:
             table: dict[str, Any] = {**lists, "recipe": self.recipe, "stage": dict(self.stage)}
             return parse_recipe({**table, "mode": self.options.get("mode", "auditable")})
         return load_recipe(self.recipe).changed(self.stage)
 
 
-def resolve_terms(  # noqa: PLR0913 - everything an agreement consists of
+def resolve_terms(
     task: Task,
     *,
     owner: str,
@@ -191,11 +193,9 @@ def resolve_terms(  # noqa: PLR0913 - everything an agreement consists of
     for name in recipe.rosters:
         if name not in rosters:
             msg = f"the recipe '{recipe.name}' needs the roster '{name}'"
-            raise ConfigError(msg, hint=f"add a line: {name} = [\"member\", …] under [rosters]")
+            raise ConfigError(msg, hint=f'add a line: {name} = ["member", …] under [rosters]')
     rosters["members"] = tuple(sorted(members))
-    lists = {
-        phase: recipe.stages(phase, len(members)) for phase in ("setup", "round", "close")
-    }
+    lists = {phase: recipe.stages(phase, len(members)) for phase in ("setup", "round", "close")}
     stages = [stage for phase in lists.values() for stage in phase]
     lengths = [
         length for stage in stages for length in (stage.within, stage.reveal, stage.hold) if length
@@ -239,8 +239,6 @@ def resolve_terms(  # noqa: PLR0913 - everything an agreement consists of
 
 def _checked(terms: Terms) -> Terms:
     """Put the terms through the codec, which knows every field's range."""
-
-
     return decode(Terms, encode(terms))
 
 
@@ -255,8 +253,6 @@ def _setting(name: str, value: object) -> Setting:
         return Setting(name, "str", value)
     msg = f"train.{name} is a {type(value).__name__}: only numbers, texts and booleans"
     raise ConfigError(msg)
-
-
 
 
 def _line_of(text: str, message: str) -> int:

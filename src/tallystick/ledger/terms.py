@@ -171,7 +171,5 @@ def phase_stages(terms: Terms, phase: int) -> tuple[Stage, ...]:
             short=Short(then="abort"),
         )
         return (approve, *terms.setup)
-    cosign = Stage(
-        name=COSIGN, rule="join/cosign/1", who="members", within=window, need=Need(0)
-    )
+    cosign = Stage(name=COSIGN, rule="join/cosign/1", who="members", within=window, need=Need(0))
     return (*terms.close, cosign)

@@ -56,9 +56,7 @@ class FileBlobs:
         survive power loss calls ``flush``. A blob that did not is found out when it is opened.
     """
 
-    def __init__(
-        self, folder: Path | str, *, durable: bool = True, grouped: bool = False
-    ) -> None:
+    def __init__(self, folder: Path | str, *, durable: bool = True, grouped: bool = False) -> None:
         """Open the store and remove what writers left behind long ago."""
         self.folder = Path(folder)
         self.durable = durable

@@ -127,9 +127,7 @@ def honest_refusals(run: Run, dishonest: frozenset[str]) -> Honest:
     for refusal in run.history.refusals:
         if refusal.member in sent:
             refused[refusal.member] = refused.get(refusal.member, 0) + 1
-    worst = max(
-        sorted(sent), key=lambda name: refused.get(name, 0) / sent[name], default=""
-    )
+    worst = max(sorted(sent), key=lambda name: refused.get(name, 0) / sent[name], default="")
     return Honest(
         sum(sent.values()),
         sum(refused.values()),

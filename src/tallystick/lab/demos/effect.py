@@ -88,9 +88,7 @@ def measure_poison(world: World, run: Run, *, largest: int | None = None) -> Poi
                 kept.append((found, name))
     if largest is not None and len(kept) > largest:
         kept = [kept[at * len(kept) // largest] for at in range(largest)]
-    with tempfile.TemporaryDirectory(
-        prefix="tally-effect-", ignore_cleanup_errors=True
-    ) as folder:
+    with tempfile.TemporaryDirectory(prefix="tally-effect-", ignore_cleanup_errors=True) as folder:
         replayer = _Replayer(world, run, Path(folder))
         effects = tuple(replayer.effects(kept))
     return Poison(sent, len([one for one in refused if one[2] in world.poisoners]), effects)
@@ -152,8 +150,7 @@ def _less(output: Output, name: Name) -> Output:
 def _changed(inputs: Inputs, step: Step, outputs: dict[str, Output]) -> Inputs:
     """Return a stage's inputs with the outputs that came out differently."""
     of = tuple(
-        outputs.get(text, output)
-        for text, output in zip(step.stage.of, inputs.of, strict=True)
+        outputs.get(text, output) for text, output in zip(step.stage.of, inputs.of, strict=True)
     )
     meant = dict(step.stage.refs)
     refs = {key: outputs.get(meant.get(key, ""), ref) for key, ref in inputs.refs.items()}
@@ -172,10 +169,6 @@ def _records(stage: StageHistory, before: Inputs, after: Inputs) -> Iterator[Hel
             head = len(record.vector) - len(known)
             vector = (
                 *record.vector[:head],
-                *(
-                    score
-                    for score, stays in zip(record.vector[head:], known, strict=True)
-                    if stays
-                ),
+                *(score for score, stays in zip(record.vector[head:], known, strict=True) if stays),
             )
             yield Held(sent.member, label, Opinion(after.of[0].root, vector, record.evidence))

@@ -75,9 +75,7 @@ class Hands:
 
     def _sign(self, federation: Federation, member: str, message: Message) -> Transaction:
         engine = federation.engine
-        nonce = 1 + max(
-            self._nonces.get(member, 0), last_nonce(engine.state, member, WORKER)
-        )
+        nonce = 1 + max(self._nonces.get(member, 0), last_nonce(engine.state, member, WORKER))
         self._nonces[member] = nonce
         body = Body(
             sender=member,

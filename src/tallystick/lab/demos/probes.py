@@ -90,9 +90,7 @@ def probe(world: World) -> Found:
         script = _Script(world)
         conduct = {name: _Pausing(script.paused, name) for name in world.members}
         rounds = 1 if script.scores else 2
-        run = world.run(
-            folder, conduct=conduct, outsiders=(VISITOR,), watch=script, rounds=rounds
-        )
+        run = world.run(folder, conduct=conduct, outsiders=(VISITOR,), watch=script, rounds=rounds)
         script.found.stale = _stale_code(run, script.stale_by)
         return script.found
 

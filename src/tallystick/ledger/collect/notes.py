@@ -118,14 +118,5 @@ class Finished(Record, tag=10):
 
 
 Note = (
-    Signed
-    | Opened
-    | Shut
-    | Advanced
-    | Attested
-    | Closed
-    | Paid
-    | Forfeited
-    | RoundEnded
-    | Finished
+    Signed | Opened | Shut | Advanced | Attested | Closed | Paid | Forfeited | RoundEnded | Finished
 )

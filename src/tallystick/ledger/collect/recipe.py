@@ -7,6 +7,7 @@ A bare name means this list, then ``setup``, then (in ``close``) the last comple
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
@@ -19,9 +20,19 @@ from tallystick.mechanisms.registry import make_rule, rule_digest
 from tallystick.mechanisms.rule import Place
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from tallystick.mechanisms.rule import Rule
 
-__all__ = ["BadTermsError", "Plan", "Step", "check_terms", "parse_reference", "parse_who", "plan_of"]
+__all__ = [
+    "BadTermsError",
+    "Plan",
+    "Step",
+    "check_terms",
+    "parse_reference",
+    "parse_who",
+    "plan_of",
+]
 
 REFERENCE = re.compile(r"^([a-z0-9][a-z0-9._-]*)(?:@-([1-9][0-9]{0,3}))?\Z")
 WHO_TERM = re.compile(r"^(@parties|[a-z0-9][a-z0-9._-]*)(:other)?\Z")
@@ -169,23 +180,35 @@ def plan_of(terms: Terms) -> Plan:
     )
     depth, parents = 1, [""]
     for stage in (*terms.setup, *terms.round, *terms.close):
-        named = (*stage.of, *(reference for _, reference in stage.refs))
-        for reference in (*named, *((stage.parent,) if stage.parent else ())):
-            depth = max(depth, parse_reference(reference)[1])
-        if stage.parent:
-            parents.append(parse_reference(stage.parent)[0])
+        with _naming(stage):
+            for reference in _references(stage):
+                depth = max(depth, parse_reference(reference)[1])
+            if stage.parent:
+                parents.append(parse_reference(stage.parent)[0])
     makers = [step.stage.name for step in phases[ROUND] if step.yields_model]
     model_stage = makers[-1] if makers else parents[-1]
     return Plan((phases[SETUP], phases[ROUND], phases[CLOSE]), depth, model_stage)
 
 
 def _step(stage: Stage, phase: int, position: int) -> Step:
-    try:
+    with _naming(stage):
         rule = make_rule(stage.rule, dict(stage.parameters))
-    except ConfigError as error:
+    return Step(stage, rule, phase, position)
+
+
+@contextmanager
+def _naming(stage: Stage) -> Generator[None]:
+    """Say which stage a problem belongs to."""
+    try:
+        yield
+    except (ConfigError, BadTermsError) as error:
         msg = f"stage '{stage.name}': {error}"
         raise BadTermsError(msg, hint=error.hint) from error
-    return Step(stage, rule, phase, position)
+
+
+def _references(stage: Stage) -> tuple[str, ...]:
+    parent = (stage.parent,) if stage.parent else ()
+    return (*stage.of, *(reference for _, reference in stage.refs), *parent)
 
 
 def check_terms(terms: Terms, *, trial: bool, faults: int) -> Plan:
@@ -292,8 +315,7 @@ def _check_rule(step: Step, where: str, pins: dict[str, bytes]) -> None:
 
 def _check_references(terms: Terms, plan: Plan, step: Step, where: str) -> None:
     stage = step.stage
-    parent = (stage.parent,) if stage.parent else ()
-    for text in (*stage.of, *(reference for _, reference in stage.refs), *parent):
+    for text in _references(stage):
         name, back = parse_reference(text)
         before = {found.stage.name for found in plan.phases[step.phase][: step.position]}
         setup = {found.stage.name for found in plan.phases[SETUP]}
@@ -313,7 +335,9 @@ def _check_references(terms: Terms, plan: Plan, step: Step, where: str) -> None:
 
 def _check_who(step: Step, where: str, sizes: dict[str, int]) -> None:
     for text in filter(None, (step.stage.who, step.stage.source)):
-        for _, name, _ in parse_who(text):
+        with _naming(step.stage):
+            named = parse_who(text)
+        for _, name, _ in named:
             if name not in sizes:
                 msg = f"{where}: no roster '{name}' is known here"
                 raise BadTermsError(msg)

@@ -232,6 +232,7 @@ def _end_round(cursor: Cursor, *, voided: bool, cause: str = "") -> None:
         if voided:
             stop_task(cursor, "aborted", cause)
         else:
+            cursor.change(cause=CLOSE_REQUESTED if row.closing else "")
             _begin_round(cursor, CLOSE if row.closing else ROUND, 1)
         return
     _return_bonds(cursor)

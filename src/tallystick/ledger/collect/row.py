@@ -152,9 +152,7 @@ def _check_place(cursor: Cursor, entry: Entry, step: Step) -> None:
         raise NotOpenError(msg)
 
 
-def _accept_ahead(
-    cursor: Cursor, context: Context, entry: Entry, step: Step, key: Key
-) -> None:
+def _accept_ahead(cursor: Cursor, context: Context, entry: Entry, step: Step, key: Key) -> None:
     if not isinstance(entry.record, Attestation):
         raise WrongRecordError
     if entry.group not in cursor.groups(step):
@@ -169,9 +167,7 @@ def _accept_ahead(
     cursor.put_records(key, context.sender, added)
 
 
-def _accept_seal(
-    cursor: Cursor, context: Context, seal: Seal, step: Step, stage: StageRow
-) -> None:
+def _accept_seal(cursor: Cursor, context: Context, seal: Seal, step: Step, stage: StageRow) -> None:
     _check_seat(context, stage)
     row = cursor.records(stage.key, context.sender)
     if stage.window != "seal":
@@ -182,9 +178,7 @@ def _accept_seal(
     cursor.put_records(stage.key, context.sender, msgspec.structs.replace(row, seal=seal.seal))
 
 
-def _accept_decline(
-    cursor: Cursor, context: Context, reason: Complaint, stage: StageRow
-) -> None:
+def _accept_decline(cursor: Cursor, context: Context, reason: Complaint, stage: StageRow) -> None:
     """A member passes its turn and says why, so that nobody waits for it."""
     _check_seat(context, stage)
     row = cursor.records(stage.key, context.sender)
@@ -254,9 +248,7 @@ def _check_opinion(cursor: Cursor, opinion: Opinion, step: Step, group: str) -> 
         raise WrongRecordError(msg)
 
 
-def _accept_hold(
-    cursor: Cursor, context: Context, opinion: Opinion, stage: StageRow
-) -> None:
+def _accept_hold(cursor: Cursor, context: Context, opinion: Opinion, stage: StageRow) -> None:
     if context.sender not in _names(cursor.roster(cursor.terms.holders)):
         raise NotOnRosterError
     row = cursor.records(stage.key, context.sender)
@@ -312,9 +304,7 @@ def expected(cursor: Cursor, step: Step, stage: StageRow) -> tuple[str, ...]:
     if stage.window == "hold":
         return tuple(seat.member for seat in cursor.roster(cursor.terms.holders))
     names = tuple(
-        seat.member
-        for seat in stage.roster
-        if not cursor.records(stage.key, seat.member).declined
+        seat.member for seat in stage.roster if not cursor.records(stage.key, seat.member).declined
     )
     if stage.window == "reveal" and step.stage.sealed:
         return tuple(name for name in names if cursor.records(stage.key, name).seal)

@@ -205,4 +205,3 @@ def attested_message(key: Key, inputs: bytes, rule: str, output: bytes) -> bytes
 def subject_of(key: Key, output: Output) -> bytes:
     """Return the root that hold vectors name: the listed output of one stage instance."""
     return sha256("listed", encode(key), output.root)
-

@@ -110,7 +110,9 @@ def _advance(cursor: Cursor, stage: StageRow, withheld: tuple[str, ...]) -> None
     salts = {member: row.salt for member, row in rows.items() if row.record is not None}
     beacon = advance_beacon(cursor.row.beacon, stage.key, salts)
     # Another group's withholders stay out: their own instance advanced in this stage as well.
-    others = {name for name in cursor.row.withheld if name not in rows} if stage.key.group else set()
+    others = (
+        {name for name in cursor.row.withheld if name not in rows} if stage.key.group else set()
+    )
     out = tuple(sorted({*others, *withheld}))
     cursor.change(beacon=beacon, withheld=out)
     cursor.note(Advanced(stage.key, beacon, out))
@@ -140,9 +142,7 @@ def _list_records(cursor: Cursor, step: Step, stage: StageRow) -> None:
     output = step.rule.fold(held, replace(inputs, known=known))
     _remember(cursor, stage.key, held)
     sized = {
-        item.record.root
-        for item in held
-        if isinstance(item.record, Artefact) and item.record.size
+        item.record.root for item in held if isinstance(item.record, Artefact) and item.record.size
     }
     blobs = tuple(found.id for found in output.subjects if found.id in sized)
     if blobs:
@@ -210,4 +210,3 @@ def _fall_short(cursor: Cursor, step: Step, stage: StageRow) -> None:
     else:
         cause = Output(void=f"{step.stage.name[:48]}-short")
         cursor.put_stage(stage, window="done", output=cause)
-

@@ -238,7 +238,7 @@ def _apply_change(state: State, change: Admit | Remove | ReplaceOwner | Upgrade)
 
 def _attach(state: State, member: str, key: Key) -> None:
     row = state.get(MEMBERS, member)
-    if row is None:
+    if row is None or len(row.keys) >= MOST_KEYS:
         return
     kept = tuple(
         KeyRow(old.public, old.role, old.active and old.role != key.role) for old in row.keys
@@ -261,7 +261,8 @@ def _check_new_key(state: State, key: Key) -> None:
 
 def _check_room(state: State, member: str) -> None:
     row = state.get(MEMBERS, member)
-    if row is not None and len(row.keys) >= MOST_KEYS:
+    queued = sum(name == member for name, _ in state.get(ROTATIONS) or ())
+    if row is not None and len(row.keys) + queued >= MOST_KEYS:
         msg = f"'{member}' has had {MOST_KEYS} keys; a new member can take its place"
         raise MembershipError(msg)
 

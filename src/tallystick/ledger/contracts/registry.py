@@ -66,9 +66,7 @@ def record_model(state: State, root: bytes, task: bytes, number: int) -> None:
         state.put(MODELS, root, row=ModelRow(task, number))
 
 
-def handle_dataset(
-    state: State, context: Context, message: RegisterDataset
-) -> tuple[Event, ...]:
+def handle_dataset(state: State, context: Context, message: RegisterDataset) -> tuple[Event, ...]:
     """Register a data set's root under the sender."""
     if state.get(DATASETS, message.root) is not None:
         raise RegisteredAlreadyError

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from tallystick.crypto.merkle_list import Peaks
-from tallystick.ledger.collect import attest, round as rounds
+from tallystick.ledger.collect import attest
+from tallystick.ledger.collect import round as rounds
 from tallystick.ledger.collect.beacon import seed_beacon
 from tallystick.ledger.collect.cursor import Cursor
 from tallystick.ledger.collect.notes import Signed
