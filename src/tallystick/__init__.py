@@ -64,7 +64,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands fo
     if home is None:
         msg = f"module 'tallystick' has no attribute '{name}'"
         raise AttributeError(msg)
-    import importlib
+    import importlib  # noqa: PLC0415 - only when something is asked for
 
     value = getattr(importlib.import_module(home), name)
     globals()[name] = value

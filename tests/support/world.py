@@ -14,9 +14,10 @@ from tallystick.ledger import kernel as kernel_module
 from tallystick.ledger.collect.rows import LIVE, STAGES, TASKS
 from tallystick.ledger.collect.view import view_task
 from tallystick.ledger.contracts import accounts
+from tallystick.ledger.contracts.members import key_proof
 from tallystick.ledger.genesis import Founder, Genesis, Key, Limits
 from tallystick.ledger.kernel import Kernel
-from tallystick.ledger.messages import ProposeChange, Vote
+from tallystick.ledger.messages import ProposeChange, RotateKey, Vote
 from tallystick.ledger.state import state_from_rows
 from tallystick.ledger.transaction import Body, sign_transaction
 
@@ -200,6 +201,15 @@ class World:
             assert (log.size, log.root) == (len(leaves), list_root(leaves))
 
 
+def rotation(world, name, generation=1, role="owner", owner=None, secret=None):
+    """Return the message by which a member replaces its key of a role."""
+    public = public_of(name, generation)
+    proof = key_proof(
+        secret or secret_of(name, generation), owner or name, public, world.kernel.chain
+    )
+    return RotateKey(Key(public, role), proof)
+
+
 def digest(*words):
     """Return 32 bytes that stand for ``words``."""
     return sha256("test", *(str(word).encode() for word in words))
@@ -213,5 +223,6 @@ __all__ = [
     "digest",
     "make_genesis",
     "public_of",
+    "rotation",
     "secret_of",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from tallystick.ledger.collect.recipe import Step
     from tallystick.ledger.collect.rows import StageRow
     from tallystick.ledger.state import State
+    from tallystick.mechanisms.rule import LocalRule
     from tallystick.tensors.workbench import Workbench
 
 __all__ = ["Identity", "Member"]
@@ -234,7 +235,7 @@ class Member:
                 return Artefact(copied.root, copied.size, (inputs.parent[0],), copied.weight)
         desk = self._desk(view)
         desk.limit_seconds = self._habits.limit_seconds or step.stage.within / 1000
-        record: Artefact | Opinion | Complaint | None = step.rule.act(inputs, desk)
+        record = cast("LocalRule", step.rule).act(inputs, desk)
         if isinstance(record, Opinion):
             vector = conduct.poison_scores(
                 list(record.vector), inputs.subjects, self._habits.allies
@@ -271,7 +272,8 @@ class Member:
         return list(foresee(view, listed, self._workbench, self._habits.cache))
 
     def _attest(self, view: TaskView, foreseen: list[Foreseen]) -> list[Entry]:
-        me, entries = self.identity.member, []
+        me = self.identity.member
+        entries: list[Entry] = []
         for found in foreseen:
             key = found.key
             if not self._present_at(key, "attest"):

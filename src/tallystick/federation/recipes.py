@@ -6,7 +6,7 @@ import re
 import tomllib
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tallystick.errors import ConfigError
 from tallystick.ledger.terms import Need, Short, Stage
@@ -202,7 +202,7 @@ def _value(stage: str, key: str, value: object, members: int) -> Any:  # noqa: A
         quarter = -(-members // 4)
         return quarter if quarter % 2 else min(quarter + 1, max(1, members - 1) | 1)
     if isinstance(value, list):
-        return tuple(value)
+        return tuple(cast("list[object]", value))
     if isinstance(value, bool | int | str):
         return value
     msg = f"stage '{stage}': key '{key}' is a {type(value).__name__}; terms hold no such thing"
@@ -221,8 +221,9 @@ def _texts(table: Mapping[str, Any], key: str, stage: str) -> tuple[str, ...]:
     value = table.get(key, ())
     if isinstance(value, str):
         return (value,)
-    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
-        return tuple(value)
+    items = cast("list[object]", value) if isinstance(value, list | tuple) else [None]
+    if all(isinstance(item, str) for item in items):
+        return tuple(cast("list[str]", items))
     msg = f"key '{key}' of stage '{stage}' is neither a text nor a list of texts"
     raise ConfigError(msg)
 
@@ -250,7 +251,7 @@ def _need(value: object, stage: str) -> Need:
         re.match(r"^([0-9]{1,4})/([1-9][0-9]{0,3})\Z", value) if isinstance(value, str) else None
     )
     if match is None or int(match[1]) >= int(match[2]):
-        msg = f"key 'need' of stage '{stage}': a number, or a share such as \"1/2\" for more than half"
+        msg = f"key 'need' of stage '{stage}': a number, or a share: \"1/2\" is more than half"
         raise ConfigError(msg)
     return Need(int(match[1]), int(match[2]))
 

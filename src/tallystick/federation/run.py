@@ -209,7 +209,7 @@ def _finish(
         model = open_model(data, terms.model.parameters).arrays()
     rows = _evaluate_rounds(federation, row, terms, models) if evaluate else []
     _write_metrics(folder / "metrics.csv", rows)
-    final = [values for number, member, _, values in rows if member == EVERYBODY][-1:]
+    final = [values for _, member, _, values in rows if member == EVERYBODY][-1:]
     files = {
         "out": str(folder),
         "bundle": str(bundle),
@@ -335,7 +335,7 @@ def _write_model(path: Path, data: np.ndarray) -> None:
     temporary = path.with_name(".model.safetensors")
     with temporary.open("wb") as file:
         for start in range(0, len(data), WRITE_BYTES):
-            file.write(memoryview(data[start : start + WRITE_BYTES]))
+            file.write(data[start : start + WRITE_BYTES].tobytes())
     temporary.replace(path)
 
 

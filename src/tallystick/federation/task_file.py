@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from tallystick.codec import decode, encode
 from tallystick.errors import ConfigError, TallyError
 from tallystick.federation.recipes import Recipe, load_recipe, milliseconds, parse_recipe
-from tallystick.ledger.collect.recipe import check_terms
+from tallystick.ledger.collect.recipe import MOST_ROUNDS, check_terms
 from tallystick.ledger.terms import Pin, Roster, Setting, Terms
 from tallystick.mechanisms.registry import rule_digest
 
@@ -185,8 +185,8 @@ def resolve_terms(
     if not NAME.match(task.name):
         msg = f"name '{task.name}': lower-case letters, digits, '.', '_' and '-', at most 64"
         raise ConfigError(msg)
-    if not isinstance(task.rounds, int) or not 1 <= task.rounds <= 100_000:
-        msg = f"rounds = {task.rounds}: 1 to 100,000"
+    if not 1 <= task.rounds <= MOST_ROUNDS:
+        msg = f"rounds = {task.rounds}: 1 to {MOST_ROUNDS:,}"
         raise ConfigError(msg)
     recipe = task.to_recipe()
     rosters = {name: tuple(sorted(set(named))) for name, named in task.rosters.items()}
@@ -224,7 +224,7 @@ def resolve_terms(
             retention=milliseconds(option.get("retention", 365 * DAY), "retention"),
             holders=str(option.get("holders", "members")),
             score=task.score,
-            keep=cast("Any", option.get("keep", "last")),
+            keep=option.get("keep", "last"),
             train=tuple(_setting(name, task.train[name]) for name in sorted(task.train)),
             read_fee=int(option.get("read_fee", 0)),
             pins=tuple(Pin(rule, pins[rule]) for rule in sorted(pins) if pins[rule]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tallystick.errors import ConfigError
 
@@ -58,9 +58,11 @@ def toml_value(value: object) -> str:
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, list | tuple):
-        return f"[{', '.join(toml_value(item) for item in value)}]"
+        items = cast("list[object]", value)
+        return f"[{', '.join(toml_value(item) for item in items)}]"
     if isinstance(value, dict):
-        pairs = ", ".join(f"{toml_key(key)} = {toml_value(item)}" for key, item in value.items())
+        table = cast("dict[str, object]", value)
+        pairs = ", ".join(f"{toml_key(key)} = {toml_value(item)}" for key, item in table.items())
         return f"{{{pairs}}}"
     msg = f"a task file holds no {type(value).__name__}"
     raise ConfigError(msg)

@@ -13,6 +13,9 @@ from tallystick.errors import ConfigError, DecodeError, VerificationError
 
 __all__ = ["Founder", "Genesis", "Key", "Limits", "check_genesis", "genesis_hash", "load_genesis"]
 
+LEAST_BYTES, MOST_BYTES = 1024, 64 * 1024
+LEAST_VALIDITY, MOST_VALIDITY = 60_000, 30 * 24 * 3600 * 1000  # milliseconds
+
 PublicKey = Hash
 Role = Literal["owner", "validator", "worker"]
 
@@ -74,6 +77,16 @@ def load_genesis(data: bytes) -> Genesis:
     return genesis
 
 
+def _check_limits(genesis: Genesis) -> None:
+    limits = genesis.limits
+    if not LEAST_BYTES <= limits.transaction_bytes <= min(limits.block_bytes, MOST_BYTES):
+        msg = "a transaction has 1 KiB to 64 KiB, and a block room for one"
+        raise ConfigError(msg)
+    if not LEAST_VALIDITY <= limits.validity <= MOST_VALIDITY or genesis.protocol != 1:
+        msg = "transactions are valid for a minute to 30 days, and the protocol starts at 1"
+        raise ConfigError(msg)
+
+
 def check_genesis(genesis: Genesis) -> None:
     """Refuse unsorted or doubled members, bad keys, a stranger as sealer, or too much money.
 
@@ -92,13 +105,7 @@ def check_genesis(genesis: Genesis) -> None:
     if sum(founder.micros for founder in genesis.founders) >= 2**62:
         msg = "the founders' money does not fit 62 bits"
         raise ConfigError(msg)
-    limits = genesis.limits
-    if not 1024 <= limits.transaction_bytes <= min(limits.block_bytes, 64 * 1024):
-        msg = "a transaction has 1 KiB to 64 KiB, and a block room for one"
-        raise ConfigError(msg)
-    if not 60_000 <= limits.validity <= 30 * 24 * 3600 * 1000 or genesis.protocol != 1:
-        msg = "transactions are valid for a minute to 30 days, and the protocol starts at 1"
-        raise ConfigError(msg)
+    _check_limits(genesis)
     seen: set[bytes] = set()
     for founder in genesis.founders:
         if all(key.role != "owner" for key in founder.keys):

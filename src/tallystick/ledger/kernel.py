@@ -175,9 +175,7 @@ class Kernel:
         for wire in block.transactions:
             try:
                 tx = parse_transaction(wire, self.limits)
-                if last is not None and tx.order <= last:
-                    msg = "its transactions are not in canonical order"
-                    raise InvalidBlockError(msg)
+                _check_order(last, tx)
                 last = tx.order
                 run.execute(tx, keep_refused=True)
             except InvalidTransactionError as error:
@@ -197,7 +195,7 @@ class Kernel:
     def _fair(
         self, parent: Header, candidates: tuple[Transaction, ...]
     ) -> tuple[list[Transaction], list[Transaction]]:
-        """Choose what fits a block: one transaction a sender at a time, in an order that changes."""
+        """Choose what fits a block: one transaction a sender at a time, in a changing order."""
         if sum(len(tx.wire) for tx in candidates) <= self.limits.block_bytes:
             return list(candidates), []
         queues: dict[str, list[Transaction]] = {}
@@ -229,6 +227,12 @@ class Kernel:
             problem = "is older than its parent"
         if problem:
             raise InvalidBlockError(problem)
+
+
+def _check_order(last: tuple[str, int, int] | None, tx: Transaction) -> None:
+    if last is not None and tx.order <= last:
+        msg = "its transactions are not in canonical order"
+        raise InvalidBlockError(msg)
 
 
 class _Run:
@@ -282,8 +286,8 @@ class _Run:
     def finish(self) -> Outcome:
         """Do the due work and compute the roots."""
         events = list(advance_tasks(self.state, self.time, self.parent.time))
-        for voted in members.apply_due(self.state, self.height):
-            events.append(accounts.grant(self.state, voted))
+        voted = members.apply_due(self.state, self.height)
+        events.extend(accounts.grant(self.state, grant) for grant in voted)
         logged = tuple(self.state.logged)
         self.state.logged = []
         changes = self.state.changes()

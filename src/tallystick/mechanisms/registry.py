@@ -102,14 +102,15 @@ def make_rule(rule_id: str, parameters: dict[str, object]) -> Rule:
     if unknown:
         msg = f"rule '{rule_id}' has no parameter '{unknown[0]}'"
         raise ConfigError(msg, hint=f"it has: {', '.join(sorted(fields)) or 'none'}")
-    try:
-        for field in dataclasses.fields(kind):  # pyright: ignore[reportArgumentType]
-            wanted = VALUES.get(str(field.type))
-            if field.name in parameters and wanted is not None:
-                msgspec.convert(parameters[field.name], wanted, strict=True)
-    except msgspec.ValidationError as error:
-        msg = f"rule '{rule_id}': parameter '{field.name}': {error}"
-        raise ConfigError(msg) from error
+    for field in dataclasses.fields(kind):  # pyright: ignore[reportArgumentType]
+        wanted = VALUES.get(str(field.type))
+        if field.name not in parameters or wanted is None:
+            continue
+        try:
+            msgspec.convert(parameters[field.name], wanted, strict=True)
+        except msgspec.ValidationError as error:
+            msg = f"rule '{rule_id}': parameter '{field.name}': {error}"
+            raise ConfigError(msg) from error
     try:
         return kind(**parameters)
     except (TypeError, ValueError) as error:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 from tallystick.mechanisms.records import (
     Artefact,
@@ -136,7 +136,7 @@ class Rule(Protocol):
 
     id: ClassVar[str]
     place: ClassVar[Place]
-    record: ClassVar[type[Artefact | Opinion | Attestation | Complaint] | None]
+    record: ClassVar[Any]  # Artefact, Opinion, Attestation or Complaint; None asks nobody
     refs: ClassVar[tuple[str, ...]]  # stage parameters that name outputs: "clip_over", "parent"
 
     def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:

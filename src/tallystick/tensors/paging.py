@@ -8,7 +8,7 @@ over a slice its pages are dropped, and read again from the page cache should th
 from __future__ import annotations
 
 import mmap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -24,9 +24,9 @@ def drop_pages(data: Array) -> None:
     """Drop the resident pages that lie wholly inside ``data``, if it views a mapped file."""
     if DROP is None or not data.nbytes:
         return
-    owner: object = data
+    first, owner = data, cast("object", data.base)
     while isinstance(owner, np.ndarray):
-        first, owner = owner, owner.base
+        first, owner = owner, cast("object", owner.base)
     if isinstance(owner, memoryview):
         owner = owner.obj
     if not isinstance(owner, mmap.mmap):

@@ -164,7 +164,6 @@ def test_an_undecided_artefact_is_dropped_when_the_window_has_run():
     for name in NAMES[:4]:
         send(play, name)
     play.world.seal(WINDOW)
-    play.world.seal(WINDOW)
 
     assert play.voids() == ["update-short"]
     assert play.shuts("update", "hold")[0].absent == ("echo", "foxtrot")

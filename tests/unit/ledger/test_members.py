@@ -3,7 +3,7 @@
 import pytest
 from support.play import Play
 from support.terms import simple
-from support.world import World, make_genesis, public_of, secret_of
+from support.world import World, make_genesis, public_of, rotation, secret_of
 
 from tallystick.codec import encode
 from tallystick.crypto.hashes import sha256
@@ -12,7 +12,6 @@ from tallystick.ledger.contracts.members import (
     MembershipError,
     UnknownProposalError,
     VotedAlreadyError,
-    key_proof,
 )
 from tallystick.ledger.genesis import Founder, Genesis, Key
 from tallystick.ledger.kernel import UnsupportedProtocolError
@@ -35,14 +34,6 @@ PAY = Transfer("bravo", 5)
 @pytest.fixture
 def world():
     return World()
-
-
-def rotation(world, name, generation=1, role="owner", owner=None, secret=None):
-    public = public_of(name, generation)
-    proof = key_proof(
-        secret or secret_of(name, generation), owner or name, public, world.kernel.chain
-    )
-    return RotateKey(Key(public, role), proof)
 
 
 def proposal_of(change):

@@ -240,6 +240,7 @@ def test_a_round_whose_updates_are_all_refused_keeps_the_model():
 
 def test_nothing_of_a_task_is_left_behind_when_it_ends():
     play = Play(World(), chain_fl(rounds=3))
+    play.until("update")
     play.finish(absent=("delta",))
     prefixes = {key[0] for key, _ in play.world.state.rows()}
 

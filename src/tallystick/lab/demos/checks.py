@@ -46,7 +46,9 @@ class Check:
     @property
     def ok(self) -> bool:
         """Whether the bound holds; what is missing or not a number fails."""
-        if self.measured is None or (isinstance(self.measured, float) and math.isnan(self.measured)):
+        if self.measured is None or (
+            isinstance(self.measured, float) and math.isnan(self.measured)
+        ):
             return False
         return OPERATORS[self.op](self.measured, self.bound)
 

@@ -52,6 +52,10 @@ class World:
         All members' rows together, and rows that nobody holds.
     attackers
         What each dishonest member does, by name.
+    plans
+        The same as the command line writes it.
+    epochs
+        Local epochs a round.
     """
 
     recipe: str
@@ -65,6 +69,7 @@ class World:
     members: tuple[str, ...]
     attackers: Mapping[str, Attack]
     plans: tuple[str, ...]
+    epochs: int = int(DEFAULTS["epochs"])
 
     @cached_property
     def trainers(self) -> dict[str, TableTrainer]:
@@ -88,7 +93,7 @@ class World:
 
         Least squares diverge beyond 2 / |x|², which standardised rows have near their width.
         """
-        settings: dict[str, Any] = dict(DEFAULTS)
+        settings: dict[str, Any] = {**DEFAULTS, "epochs": self.epochs}
         if self.train.classes is None:
             settings["lr"] = min(settings["lr"], 0.5 / (1 + self.train.x.shape[1]))
         return settings
@@ -152,7 +157,7 @@ class World:
     @cached_property
     def centralised(self) -> float:
         """What one owner of all rows would reach with as many epochs."""
-        epochs = self.rounds * int(self.settings["epochs"])
+        epochs = self.rounds * self.epochs
         config = {**self.settings, "seed": self.seed}
         return train_centralised(self.train, self.test, epochs, config)[1][self.metric]
 
@@ -176,6 +181,7 @@ def build_world(
     partition: str = "iid",
     attacks: list[str] | None = None,
     kind: str = "clinic",
+    epochs: int = int(DEFAULTS["epochs"]),
 ) -> World:
     """Load the data and hand out the roles.
 
@@ -202,6 +208,7 @@ def build_world(
         members=names,
         attackers=attackers,
         plans=tuple(plan.label for plan in plans if plan.count),
+        epochs=epochs,
     )
     _ = world.trainers  # too few rows or an unknown partition should show now
     return world

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tallystick.mechanisms.rule import Rule
 
 __all__ = [
+    "MOST_ROUNDS",
     "BadTermsError",
     "Plan",
     "Step",
@@ -37,6 +38,7 @@ __all__ = [
 REFERENCE = re.compile(r"^([a-z0-9][a-z0-9._-]*)(?:@-([1-9][0-9]{0,3}))?\Z")
 WHO_TERM = re.compile(r"^(@parties|[a-z0-9][a-z0-9._-]*)(:other)?\Z")
 HEADROOM = 2**14  # members x weight cap: int32 values on scales of 2^16 stay below 2^62
+MOST_ROUNDS = 100_000
 RESERVED = ("owner", "members")
 LONGEST = 10 * 365 * 24 * 3600 * 1000  # ten years, in milliseconds
 
@@ -249,7 +251,7 @@ def _named(terms: Terms) -> tuple[str, ...]:
     return ("owner", *(roster.name for roster in terms.rosters))
 
 
-def _check_rosters(terms: Terms) -> None:
+def _check_rosters(terms: Terms) -> None:  # noqa: C901 - a list of independent refusals
     names = [roster.name for roster in terms.rosters]
     problem = ""
     if terms.version != 1:
@@ -260,8 +262,8 @@ def _check_rosters(terms: Terms) -> None:
         problem = "a roster's members are sorted and named once"
     elif not terms.roster("members"):
         problem = "the roster 'members' is empty"
-    elif not 1 <= terms.rounds <= 100_000:
-        problem = f"{terms.rounds} rounds; 1 to 100,000 are possible"
+    elif not 1 <= terms.rounds <= MOST_ROUNDS:
+        problem = f"{terms.rounds} rounds; 1 to {MOST_ROUNDS:,} are possible"
     elif not terms.approve_within or not terms.gap:
         problem = "the approval window and the gap are at least a millisecond"
     elif max(terms.approve_within, terms.gap, terms.retention) > LONGEST:
@@ -278,7 +280,9 @@ def _check_rosters(terms: Terms) -> None:
         raise BadTermsError(problem)
 
 
-def _check_rule(step: Step, where: str, pins: dict[str, bytes]) -> None:
+def _check_rule(  # noqa: C901, PLR0912 - a list of independent refusals
+    step: Step, where: str, pins: dict[str, bytes]
+) -> None:
     digest = rule_digest(step.stage.rule)
     if digest and pins.get(step.stage.rule) != digest:
         msg = f"{where}: the rule '{step.stage.rule}' here is not the one the terms pin"

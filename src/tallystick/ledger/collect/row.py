@@ -74,7 +74,7 @@ class NotOnRosterError(MechanismError):
 
 
 class AlreadyRecordedError(MechanismError):
-    """This member has answered the stage before."""
+    """The member has answered the stage before."""
 
     slug: ClassVar[str] = "already-recorded"
     code: ClassVar[int] = 507
@@ -179,7 +179,7 @@ def _accept_seal(cursor: Cursor, context: Context, seal: Seal, step: Step, stage
 
 
 def _accept_decline(cursor: Cursor, context: Context, reason: Complaint, stage: StageRow) -> None:
-    """A member passes its turn and says why, so that nobody waits for it."""
+    """Let a member pass its turn and say why, so that nobody waits for it."""
     _check_seat(context, stage)
     row = cursor.records(stage.key, context.sender)
     if stage.window not in {"seal", "record"}:

@@ -83,8 +83,9 @@ class TaskRow(Record):
     """Where a task stands.
 
     ``rosters`` hold for good, ``pending`` and ``draft`` and ``effects`` only once the round
-    completes. ``funders`` paid into the escrow and share what is left of it. ``excess`` is the silence beyond the terms' gap, subtracted from block time to get
-    task time. ``completed`` are the last completed rounds that references may still reach.
+    completes. ``funders`` paid into the escrow and share what is left of it. ``excess`` is the
+    silence beyond the terms' gap, subtracted from block time to get task time. ``completed`` are
+    the last completed rounds that references may still reach.
     """
 
     id: Hash
@@ -117,8 +118,8 @@ class TaskRow(Record):
 class StageRow(Record):
     """An open stage instance: its window, when that ends in task time, and whom it asks.
 
-    ``subject`` is what hold vectors and co-signatures are about; ``listed`` is the output before the
-    holders spoke, ``blobs`` which of its subjects have bytes to be held.
+    ``subject`` is what hold vectors and co-signatures are about; ``listed`` is the output before
+    the holders spoke, ``blobs`` which of its subjects have bytes to be held.
     """
 
     key: Key

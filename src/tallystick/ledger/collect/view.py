@@ -65,9 +65,8 @@ class TaskView:
         name, back = parse_reference(text)
         completed = self.row.completed
         if back:
-            if phase == SETUP or back > len(completed):
-                return Output()
-            return self._stored(ROUND, completed[-back], name)
+            reached = phase != SETUP and back <= len(completed)
+            return self._stored(ROUND, completed[-back], name) if reached else Output()
         steps = self.plan.phases[phase][:position]
         if any(step.stage.name == name for step in steps):
             if name in self.assumed:

@@ -110,9 +110,9 @@ def _advance(cursor: Cursor, stage: StageRow, withheld: tuple[str, ...]) -> None
     salts = {member: row.salt for member, row in rows.items() if row.record is not None}
     beacon = advance_beacon(cursor.row.beacon, stage.key, salts)
     # Another group's withholders stay out: their own instance advanced in this stage as well.
-    others = (
-        {name for name in cursor.row.withheld if name not in rows} if stage.key.group else set()
-    )
+    others: tuple[str, ...] = ()
+    if stage.key.group:
+        others = tuple(name for name in cursor.row.withheld if name not in rows)
     out = tuple(sorted({*others, *withheld}))
     cursor.change(beacon=beacon, withheld=out)
     cursor.note(Advanced(stage.key, beacon, out))
@@ -170,10 +170,11 @@ def _remember(cursor: Cursor, key: Key, held: tuple[Held, ...]) -> None:
     by_draw = sorted(held, key=lambda item: draw(cursor.row.beacon, key, item.author))
     for item in by_draw:
         artefact = item.record
-        if isinstance(artefact, Artefact) and artefact.size:
-            if state.get(SEEN, task, artefact.root) is None:
-                seen = Sighting(item.author, cursor.row.round)
-                state.put(SEEN, task, artefact.root, row=seen)
+        if not isinstance(artefact, Artefact) or not artefact.size:
+            continue
+        if state.get(SEEN, task, artefact.root) is None:
+            seen = Sighting(item.author, cursor.row.round)
+            state.put(SEEN, task, artefact.root, row=seen)
 
 
 def _after_hold(

@@ -60,7 +60,7 @@ class UnknownProposalError(RejectedError):
 
 
 class VotedAlreadyError(RejectedError):
-    """This member has voted for the proposal before."""
+    """The member has voted for the proposal before."""
 
     slug: ClassVar[str] = "voted-already"
     code: ClassVar[int] = 403
@@ -267,7 +267,9 @@ def _check_room(state: State, member: str) -> None:
         raise MembershipError(msg)
 
 
-def _check_change(state: State, context: Context, change: Change) -> None:
+def _check_change(  # noqa: C901 - a list of independent refusals
+    state: State, context: Context, change: Change
+) -> None:
     if context.key_role != "owner":
         msg = "only an owner key votes"
         raise MembershipError(msg)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DecideBelowBase", "median_score"]
 
+WHOLE = 10_000  # basis points
 SCORES = 2  # columns before it are the artefact's size and weight
 
 
@@ -60,7 +61,7 @@ class DecideBelowBase:
     def __post_init__(self) -> None:
         """Refuse shares outside 0 to 10,000 basis points."""
         for name in ("margin_bps", "tolerance_bps"):
-            if not 0 <= getattr(self, name) <= 10_000:
+            if not 0 <= getattr(self, name) <= WHOLE:
                 msg = f"{name} = {getattr(self, name)}: 0 to 10,000 basis points"
                 raise ValueError(msg)
 
