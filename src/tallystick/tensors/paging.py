@@ -24,9 +24,11 @@ def drop_pages(data: Array) -> None:
     """Drop the resident pages that lie wholly inside ``data``, if it views a mapped file."""
     if DROP is None or not data.nbytes:
         return
-    first, owner = data, cast("object", data.base)
+    first: Array = data
+    owner = cast("object", data.base)
     while isinstance(owner, np.ndarray):
-        first, owner = owner, cast("object", owner.base)
+        first = cast("Array", owner)
+        owner = cast("object", first.base)
     if isinstance(owner, memoryview):
         owner = owner.obj
     if not isinstance(owner, mmap.mmap):
