@@ -86,7 +86,10 @@ def replay_folds(folds: Iterable[Fold], sources: Sequence[Source]) -> int:
         A fold gives another output than the one that was signed.
     """
     count = 0
-    with tempfile.TemporaryDirectory(prefix="tally-replay-") as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="tally-replay-",
+        ignore_cleanup_errors=True,  # Windows keeps files that are mapped
+    ) as folder:
         bench = Workbench(Scratch(sources, Path(folder)))
         for fold in folds:
             _replay(fold, bench)

@@ -209,7 +209,7 @@ def test_a_rerun_of_one_group_leaves_the_other_alone():
     play = grouped(update_stage(per_group=True, need=Need(3), short=rerun(1)))
     slow = seats(play, "g1")[0]
     play.block(slow)
-    play.world.seal(WINDOW)
+    play.block(slow, dt=WINDOW)
     tries = {key.group: play.world.stage(key).tries for key in play.row.open}
 
     assert tries == {"g0": 0, "g1": 1}

@@ -122,8 +122,7 @@ def test_a_member_that_rotates_often_keeps_a_state_that_can_be_read_again():
         if world.refusal("bravo", message) is not None:
             break
         world.generations["bravo"] = generation
-    world.audited = True
-    world.copy, world.copy_head = world.state, world.head
+    world.start_audit()
 
     world.seal()
     assert world.refusal("bravo", Transfer("alpha", 1)) is None

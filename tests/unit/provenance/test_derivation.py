@@ -11,15 +11,16 @@ from tallystick.codec import encode
 from tallystick.crypto.keys import public_of
 from tallystick.errors import VerificationError
 from tallystick.federation.simulation import secret_of
-from tallystick.ledger.collect.notes import Advanced, Attested, Closed, Opened, Paid, Shut
+from tallystick.ledger.collect.notes import Advanced, Attested, Closed, Opened, Paid, Shut, Signed
 from tallystick.ledger.contracts.members import key_proof
 from tallystick.ledger.genesis import Key
-from tallystick.ledger.messages import RotateKey
+from tallystick.ledger.messages import CloseTask, RotateKey, Transfer
 from tallystick.ledger.terms import Need, Stage
+from tallystick.ledger.transaction import sign_transaction
 from tallystick.provenance import Bundle, verify, write_bundle
 from tallystick.provenance.derivation import derive
 from tallystick.provenance.execution import HistoryError, execute
-from tallystick.provenance.leaf import parse_leaf
+from tallystick.provenance.leaf import parse_leaf, parse_signed
 from tallystick.provenance.replay import replay_folds
 
 
@@ -192,3 +193,50 @@ def test_a_task_that_came_to_nothing_proves_only_its_history(play_watched):
     assert "ended void" in strict.checks[-1].says
     assert not strict
     assert lenient
+
+
+def resigned(leaf, chain, **fields):
+    """Return a log's transaction with parts of its body replaced, signed by who it says."""
+    body = msgspec.structs.replace(parse_signed(parse_leaf(leaf).wire), **fields)
+    secret = secret_of(3, body.sender, "owner")
+    return encode(Signed(sign_transaction(body, secret, chain).wire))
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"sender": "stranger"}, "signature"),
+        ({"key": 9}, "signature"),
+        ({"nonce": 0}, "nonce"),
+        ({"message": Transfer("east", 1)}, "does not concern a task"),
+        ({"message": CloseTask(bytes(32))}, "another task"),
+    ],
+)
+def test_a_transaction_that_has_no_place_in_the_log_is_refused(small, fields, told):
+    with Bundle(small.bundle) as bundle:
+        executed = execute(bundle)
+    chain, genesis = executed.kernel.chain, small.federation.engine.genesis
+    forged = [*executed.leaves]
+    signed = [at for at, (_, leaf) in enumerate(forged) if isinstance(parse_leaf(leaf), Signed)]
+    for at in (signed[8], signed[-1]):
+        height, leaf = executed.leaves[at]
+        forged[at] = (height, resigned(leaf, chain, **fields))
+
+        with pytest.raises(HistoryError, match=told):
+            derive(genesis, small.task, forged[: at + 1], executed.timeline)
+        forged[at] = executed.leaves[at]
+
+
+def test_a_second_set_of_terms_and_a_stolen_signature_are_refused(small):
+    with Bundle(small.bundle) as bundle:
+        executed = execute(bundle)
+    genesis, leaves = small.federation.engine.genesis, executed.leaves
+    terms = [*leaves[:2], leaves[0]]
+    wire = parse_leaf(leaves[0][1]).wire
+    stolen = [(1, encode(Signed(wire[:-1] + bytes([wire[-1] ^ 1]))))]
+
+    for forged, told in ((terms, "nonce|begins with"), (stolen, "signature")):
+        with pytest.raises(HistoryError, match=told):
+            derive(genesis, small.task, forged, executed.timeline)
+    with pytest.raises(HistoryError, match="another task"):
+        derive(genesis, bytes(32), leaves, executed.timeline)

@@ -1,0 +1,40 @@
+"""``tally log``: the records of a task, one a line."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tallystick.cli.options import Source
+from tallystick.cli.output import print_document, say
+from tallystick.cli.source import follow_leaves, read_leaves
+
+__all__ = ["log"]
+
+
+def log(
+    source: Source,
+    round_: Annotated[
+        int | None, typer.Option("--round", min=0, help="Only this round; setup is round 0.")
+    ] = None,
+    member: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only what this member sent or is named in.")
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option("--type", metavar="NAME", help="Only records of this type.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Wait for more until the task has ended.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document a line.")] = False,
+) -> None:
+    """Print a task's records, one a line."""
+    from tallystick.provenance.records import list_records, record_line
+
+    leaves = follow_leaves(source) if follow else read_leaves(source)
+    for record in list_records(leaves, round_=round_, member=member, kind=kind):
+        if json:
+            print_document(record, compact=True)
+        else:
+            say(record_line(record))

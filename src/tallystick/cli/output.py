@@ -1,0 +1,147 @@
+"""What verbs print: one JSON document for programs, or plain lines for people.
+
+Standard output belongs to the result. Progress goes to standard error, and only where somebody is
+looking; whatever other people's code prints meanwhile goes there too.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from types import TracebackType
+
+    from rich.progress import Progress, TaskID
+
+__all__ = ["Bar", "mark", "paint", "plain", "print_document", "quiet_stdout", "say", "table", "warn"]
+
+BAR_AFTER_SECONDS = 2.0
+COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
+
+
+def print_document(document: Mapping[str, Any], *, compact: bool = False) -> None:
+    """Print one JSON document; with ``compact`` on one line."""
+    indent = None if compact else 1
+    print(json.dumps(plain(document), indent=indent, allow_nan=False), flush=True)
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - any value a document may hold
+    """Return a value as JSON knows it: bytes as hex, numbers that are not finite as ``null``."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if value is None or isinstance(value, bool | str | int):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(each) for each in value]
+    fields = getattr(value, "__struct_fields__", None)
+    if fields is not None:
+        return {name: plain(getattr(value, name)) for name in fields}
+    if hasattr(value, "item"):  # a NumPy scalar
+        return plain(value.item())
+    return str(value)
+
+
+def say(text: str = "") -> None:
+    """Print a line for people."""
+    print(text, flush=True)
+
+
+def warn(text: str) -> None:
+    """Tell people something beside the result, on standard error."""
+    print(f"{paint('note:', 'yellow', sys.stderr)} {text}", file=sys.stderr, flush=True)
+
+
+def paint(text: str, colour: str, stream: TextIO | None = None) -> str:
+    """Return ``text`` in a colour if the stream is a terminal and ``NO_COLOR`` is not set."""
+    target = sys.stdout if stream is None else stream
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not target.isatty():
+        return text
+    return f"\x1b[{COLOURS[colour]}m{text}\x1b[0m"
+
+
+def mark(*, ok: bool) -> str:
+    """Return the word before a check: five characters wide, in green or red."""
+    return paint("ok   ", "green") if ok else paint("FAILS", "red")
+
+
+def table(rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """Return rows as lines whose columns line up; the last column is as long as it is."""
+    listed = list(rows)
+    if not listed:
+        return []
+    widths = [max(len(cell) for cell in column) for column in zip(*listed, strict=True)]
+    widths[-1] = 0
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in listed]
+
+
+@contextmanager
+def quiet_stdout() -> Iterator[None]:
+    """Send what is written to standard output to standard error instead, native code's too."""
+    out, err = sys.stdout, sys.stderr
+    out.flush()
+    saved = None
+    with suppress(OSError):
+        saved = os.dup(1)
+        os.dup2(2, 1)
+    sys.stdout = err
+    try:
+        yield
+    finally:
+        sys.stdout = out
+        err.flush()
+        if saved is not None:
+            os.dup2(saved, 1)
+            os.close(saved)
+
+
+class Bar:
+    """A progress bar on standard error, once something takes long and a terminal shows it.
+
+    An instance is called with what is being done, how far it is and how far it will go.
+    """
+
+    def __init__(self) -> None:
+        """Start the clock."""
+        self._started = time.monotonic()
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._wanted = sys.stderr.isatty()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take the bar away."""
+        if self._progress is not None:
+            self._progress.stop()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Show how far it is."""
+        if not self._wanted or time.monotonic() - self._started < BAR_AFTER_SECONDS:
+            return
+        if self._progress is None:
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self._progress = Progress(console=Console(file=sys.stderr), transient=True)
+            self._task = self._progress.add_task(what, total=total)
+            self._progress.start()
+        if self._task is not None:
+            self._progress.update(self._task, description=what, completed=done, total=total)
