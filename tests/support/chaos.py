@@ -64,7 +64,6 @@ class Chaos:
             name: "honest" if at >= worst else self.random.choice(PERSONAS)
             for at, name in enumerate(self.random.sample(names, len(names)))
         }
-        self.sealed = {}
         self.shuffled = 0
 
     # --- one block ----------------------------------------------------------------------------
@@ -81,15 +80,20 @@ class Chaos:
 
     def run(self):
         """Play until the task ends; from some block on nobody does anything any more."""
-        lively = self.random.choice((30, 80, 200, 200))
+        lively, blackout = self.random.choice((30, 80, 200, 200)), self.random.random() < 0.2
         for at in range(LONGEST):
             if self.play.status != "running":
                 break
-            if at < lively:
-                self.block()
-            else:
-                self.world.seal(WINDOW)
+            if at == lively:
+                self._silence(*(PERSONAS if blackout else PERSONAS[1:]))
+            self.block()
         self._check_end()
+
+    def _silence(self, *personas):
+        """From now on nobody of these personas acts."""
+        for name, persona in self.personas.items():
+            if persona in personas:
+                self.personas[name] = "absent"
 
     def _act(self, name):
         persona = self.personas[name]
@@ -138,12 +142,12 @@ class Chaos:
             vector = tuple(self.random.choice((0, 1, None, 9000)) for _ in record.vector)
             return msgspec.structs.replace(entry, record=Opinion(record.subjects, vector))
         if isinstance(record, Attestation):
-            return self._equivocal(entry, name)
+            known = [each for each in self.play.promises() if each.key == self._key(entry)]
+            return self._equivocal(entry, name, known[0]) if known else entry
         return msgspec.structs.replace(entry, record=Complaint(name.encode(), b"rumour"))
 
-    def _equivocal(self, entry, name):
+    def _equivocal(self, entry, name, honest):
         """Sign another output; sometimes both, which anybody may then prove."""
-        honest = next(p for p in self.play.promises() if p.key == self._key(entry))
         other = Output(void="lie")
         lie = Promise(honest.key, honest.inputs, honest.rule, other)
         record = lie.signed_by(name, self.world.generations[name])

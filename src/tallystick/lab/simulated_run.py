@@ -12,6 +12,7 @@ from tallystick.lab.demos.audit import honest_refusals, replay_blocks, update_by
 from tallystick.lab.demos.checks import Check, same
 from tallystick.lab.demos.options import DemoOptions, silent
 from tallystick.lab.demos.result import DemoResult
+from tallystick.ledger.collect.rows import LIVE
 from tallystick.mechanisms.records import ROUND
 from tallystick.provenance.verify import verify
 
@@ -52,7 +53,8 @@ def play(cast: Cast, out: Path, progress: Callable[[str, int, int], None] = sile
             temporary = out / ".task.toml"
             temporary.write_text(effective, encoding="utf-8")
             os.replace(temporary, beside)
-        for row in federation.rows():
+        for task in federation.engine.state.get(LIVE) or ():
+            row = federation.row(task)
             done = row.round - 1 if row.phase == ROUND else 0
             progress("rounds", done, cast.task.rounds)
 

@@ -1,0 +1,104 @@
+"""``tally demo``: a recipe's promises, tried on real data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tallystick.cli.failure import DONE, FALSE
+from tallystick.cli.options import Json
+from tallystick.cli.output import Bar, print_document, quiet_stdout, say, table
+from tallystick.cli.summary import tell_run
+from tallystick.errors import ConfigError
+
+__all__ = ["demo"]
+
+STANDARD = "standard"
+
+
+def demo(
+    recipe: Annotated[str, typer.Argument(help="A recipe; see --list.")] = STANDARD,
+    seed: Annotated[int, typer.Option(min=0, help="Of keys, data and training.")] = 0,
+    members: Annotated[int | None, typer.Option(min=1, help="How many organisations.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="How many rounds.")] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE.csv", help="A bundled table or a CSV file.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The CSV file's column to predict.")
+    ] = None,
+    partition: Annotated[
+        str, typer.Option(metavar="iid|dirichlet:A", help="How rows fall to the members.")
+    ] = "iid",
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:STRENGTH]=COUNT",
+            help="Who attacks how, instead of the demo's own; repeatable, `none=0` for nobody.",
+        ),
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="The recipe's whole acceptance list, over many seeds.")
+    ] = False,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="How many seeds --full takes; 10 by default.")
+    ] = None,
+    network: Annotated[
+        bool, typer.Option("--network", help="On four local nodes (not in this release).")
+    ] = False,
+    listed: Annotated[bool, typer.Option("--list", help="List the demos and exit.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The run's folder; a temporary one by default."),
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Run a recipe as a consortium in this process and check what the recipe promises."""
+    if listed:
+        return _list(json=json)
+    if network:
+        msg = "--network needs four nodes under CometBFT, and this release has the solo engine only"
+        raise ConfigError(msg, hint="leave --network out")
+    if seeds is not None and not full:
+        msg = "--seeds goes with --full"
+        raise ConfigError(msg, hint="use --seed to choose the seed of a single run")
+    from tallystick.lab.demos import run_demo
+    from tallystick.lab.demos.options import DemoOptions
+
+    with quiet_stdout(), Bar() as bar:
+        options = DemoOptions(
+            recipe=recipe,
+            seed=seed,
+            members=members,
+            rounds=rounds,
+            data=data,
+            target=target,
+            partition=partition,
+            attacks=attack or None,
+            full=full,
+            seeds=10 if seeds is None else seeds,
+            out=out,
+            progress=bar,
+        )
+        result = run_demo(recipe, options)
+        document = result.to_json()
+    if json:
+        print_document(document)
+    else:
+        tell_run(document)
+    return DONE if result.ok else FALSE
+
+
+def _list(*, json: bool) -> int:
+    from tallystick.lab.demos import list_demos
+
+    found = dict(list_demos())
+    if json:
+        demos = [{"recipe": name, "says": says} for name, says in found.items()]
+        print_document({"format": "tally.demo/1", "ok": True, "demos": demos})
+        return DONE
+    for line in table(found.items()):
+        say(line)
+    return DONE
