@@ -90,6 +90,7 @@ docs: .venv/.ready ## rewrite the generated pages
 
 vectors: .venv/.ready ## rewrite the test vectors
 	$(BIN)/python scripts/make_vectors.py
+	$(BIN)/python scripts/make_rule_vectors.py
 
 clean: ## remove .venv and every cache
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist .coverage .coverage.*

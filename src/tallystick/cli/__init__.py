@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.main import get_command
 
 from tallystick.cli.bench import bench
 from tallystick.cli.demo import demo
@@ -78,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _tolerate_any_text()
     try:
         with _terminated_like_interrupted():
-            result: Any = app(given or ["--help"], prog_name="tally", standalone_mode=False)
+            return _invoke(given or ["--help"])
     except BrokenPipeError:
         return _reader_left()
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - this is where they all end
@@ -86,6 +87,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return report(describe(error), as_json=as_json)
         except BrokenPipeError:
             return _reader_left()
+
+
+def _invoke(arguments: list[str]) -> int:
+    """Run a verb; its errors come out as they are, which Typer's own entry does not allow."""
+    command = get_command(app)
+    try:
+        with command.make_context("tally", arguments) as context:
+            result: Any = command.invoke(context)
+    except typer.Exit as ended:
+        return ended.exit_code
     return result if isinstance(result, int) else DONE
 
 

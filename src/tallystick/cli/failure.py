@@ -35,6 +35,17 @@ __all__ = [
 DONE, FALSE, BAD_INPUT, UNAVAILABLE, BUG, INTERRUPTED = 0, 1, 2, 3, 4, 130
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO, errno.EAGAIN}
 
+# What to do about errors that do not say so themselves.
+HINTS = {
+    "malformed": "get the file again from where it came",
+    "unavailable": "try again",
+    "blobs-missing": "name a folder that has them with --blobs",
+    "verification-failed": "do not rely on it",
+    "history": "do not rely on it",
+    "finality": "do not rely on it",
+}
+HINT = "correct it and try again"
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -48,7 +59,7 @@ class Failure:
     @property
     def sentence(self) -> str:
         """The message with the hint."""
-        return f"{self.message.rstrip('.')}{f': {self.hint}' if self.hint else ''}"
+        return f"{self.message.rstrip('.')}{f' ({self.hint})' if self.hint else ''}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that ``--json`` prints."""
@@ -65,7 +76,8 @@ def describe(error: BaseException) -> Failure:
         hint = "the same command goes on from there"
         return Failure(INTERRUPTED, "interrupted", "interrupted; what was committed stays", hint)
     if isinstance(error, TallyError):
-        return Failure(_status_of(error), error.slug, _flat(str(error)), _flat(error.hint))
+        hint = _flat(error.hint) or HINTS.get(error.slug, HINT)
+        return Failure(_status_of(error), error.slug, _flat(str(error)), hint)
     if callable(getattr(error, "format_message", None)):
         return _of_usage(error)
     if isinstance(error, MemoryError):

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import TracebackType
 
     from rich.progress import Progress, TaskID
@@ -111,9 +111,10 @@ class Bar:
     An instance is called with what is being done, how far it is and how far it will go.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Start the clock."""
-        self._started = time.monotonic()
+        self._clock = clock
+        self._started = clock()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._wanted = sys.stderr.isatty()
@@ -134,7 +135,7 @@ class Bar:
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Show how far it is."""
-        if not self._wanted or time.monotonic() - self._started < BAR_AFTER_SECONDS:
+        if not self._wanted or self._clock() - self._started < BAR_AFTER_SECONDS:
             return
         if self._progress is None:
             from rich.console import Console

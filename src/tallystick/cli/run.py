@@ -34,11 +34,11 @@ def run(
     json: Json = False,
 ) -> int:
     """Run a task as a federation on this machine, with the players of its [simulate] table."""
-    from tallystick.lab.simulate_table import load_cast
+    from tallystick.lab.check_task import load_checked
     from tallystick.lab.simulated_run import check_run, document_of, play
 
     with quiet_stdout(), Bar() as bar:
-        cast = load_cast(task, seed=seed, rounds=rounds)
+        cast, _ = load_checked(task, seed=seed, rounds=rounds)
         folder = out if out is not None else task.parent / f"tally-{cast.task.name}"
         found = play(cast, folder, bar)
         result = document_of(cast, found, check_run(found))

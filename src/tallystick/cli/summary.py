@@ -13,6 +13,7 @@ __all__ = ["tell_run"]
 
 MOST_REFUSALS = 5
 SHOWN = 12
+ROOT_LENGTH = 64
 
 
 def tell_run(document: Mapping[str, Any]) -> None:
@@ -68,4 +69,5 @@ def _verdict(document: Mapping[str, Any]) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
-    return "none" if value is None else str(value)
+    text = "none" if value is None else str(value)
+    return text if len(text) < ROOT_LENGTH else f"{text[:SHOWN]}…"

@@ -51,11 +51,11 @@ def check(
     json: Json = False,
 ) -> None:
     """Print the terms a task file comes to, and their hash."""
-    from tallystick.lab.check_task import resolve
+    from tallystick.lab.check_task import load_checked
     from tallystick.ledger.terms import task_id
 
     with quiet_stdout():
-        terms = resolve(file)
+        _, terms = load_checked(file)
     found = task_id(terms).hex()
     if json:
         document = {"format": FORMAT, "ok": True, "file": str(file), "hash": found}

@@ -9,28 +9,29 @@ from tallystick.errors import ConfigError
 from tallystick.federation.arrays import as_arrays
 from tallystick.federation.task_file import resolve_terms
 from tallystick.federation.trainer import as_trainer
-from tallystick.lab.simulate_table import load_cast, located
-from tallystick.tensors.memory import MemoryBlobs
-from tallystick.tensors.model import write_model
+from tallystick.lab.simulate_table import Cast, load_cast, located
+from tallystick.tensors.model import spec_of
 
 if TYPE_CHECKING:
     from tallystick.ledger.terms import Terms
     from tallystick.tensors.spec import ModelSpec
 
-__all__ = ["resolve"]
+__all__ = ["load_checked"]
 
 
-def resolve(path: str | Path) -> Terms:
-    """Return the terms of a task file, with the members and the model of its simulation.
+def load_checked(
+    path: str | Path, *, seed: int | None = None, rounds: int | None = None
+) -> tuple[Cast, Terms]:
+    """Return a task file's players, and the terms that they would approve.
 
     Raises
     ------
     ConfigError
         What is wrong, with line and key.
     """
-    cast = load_cast(path)
+    cast = load_cast(path, seed=seed, rounds=rounds)
     try:
-        return resolve_terms(
+        terms = resolve_terms(
             cast.task,
             owner=cast.members[0],
             members=cast.members,
@@ -39,6 +40,7 @@ def resolve(path: str | Path) -> Terms:
         )
     except ConfigError as error:
         raise located(path, error) from error
+    return cast, terms
 
 
 def _model(initial: object, first: object) -> ModelSpec | None:
@@ -48,4 +50,4 @@ def _model(initial: object, first: object) -> ModelSpec | None:
         if not callable(maker):
             return None
         initial = maker()
-    return write_model(as_arrays(initial), MemoryBlobs().create())
+    return spec_of(as_arrays(initial))

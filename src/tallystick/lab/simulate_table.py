@@ -157,7 +157,7 @@ def cast_task(task: Task, folder: Path, *, seed: int | None = None) -> Cast:
         asked = replace(task, simulate=table)
         return Cast(asked, chosen, sites, None, attackers, isolate)
     if "sites" in table:
-        msg = "key 'sites' in [simulate] goes with a 'trainer'"
+        msg = "key 'sites' in [simulate] goes with a trainer"
         raise ConfigError(msg)
     table.pop("path", None)
     asked, world = _world(task, table, names, attackers, folder)
@@ -168,11 +168,12 @@ def cast_task(task: Task, folder: Path, *, seed: int | None = None) -> Cast:
 def locate(text: str, message: str) -> int:
     """Return the line of a task file that a message is most likely about; 0 when none is.
 
-    The later something is quoted in the message, the more it is to the point.
+    The later something is quoted or said to have a value, the more it is to the point.
     """
     lines = [line.partition("#")[0] for line in text.splitlines()]
-    for quoted in reversed(re.findall(r"'([^']+)'", message)):
-        word = re.compile(rf"(?<![\w.-]){re.escape(quoted)}(?![\w.-])")
+    named = [quoted or key for quoted, key in re.findall(r"'([^']+)'|\b([a-z_]+) = ", message)]
+    for name in reversed(named):
+        word = re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])")
         for number, line in enumerate(lines, 1):
             if word.search(line):
                 return number
@@ -201,7 +202,11 @@ def _world(
     target = _text(table, "target", "") or None
     kind = _text(table, "partition", "iid")
     if data not in BUNDLED:
-        data = str((folder / data).resolve())
+        path = (folder / data).resolve()
+        if not path.is_file():
+            msg = f"no data set and no file is named '{data}'"
+            raise ConfigError(msg, hint=f"bundled: {', '.join(BUNDLED)}; or a CSV file")
+        data = str(path)
     train, test = split(load_table(data, target), table["seed"])
     world = World(
         recipe=task.recipe,
@@ -230,11 +235,11 @@ def _own_trainers(
     """Make every member's trainer."""
     for key in TABLE_KEYS:
         if key in table:
-            msg = f"key '{key}' in [simulate] has no meaning beside a 'trainer'"
+            msg = f"key '{key}' in [simulate] has no meaning beside a trainer"
             raise ConfigError(msg, hint="give the trainers their data under [simulate.sites]")
     spoiled = sorted({attack.label for attack in attackers.values() if _poisons_data(attack)})
     if spoiled:
-        msg = f"attack '{spoiled[0]}' changes the rows of a table, and here is a 'trainer'"
+        msg = f"attack '{spoiled[0]}' changes the rows of a table, and there is none beside a trainer"
         raise ConfigError(msg, hint="choose an attack on updates, such as sign-flip")
     sites = table.get("sites", {})
     if not isinstance(sites, dict):

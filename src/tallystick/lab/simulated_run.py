@@ -9,7 +9,7 @@ from tallystick.errors import ConfigError, RejectedError
 from tallystick.federation.run import simulate
 from tallystick.federation.task_text import task_text
 from tallystick.lab.demos.audit import honest_refusals, replay_blocks, update_bytes
-from tallystick.lab.demos.checks import Check, same
+from tallystick.lab.demos.checks import Check, at_least, same
 from tallystick.lab.demos.options import DemoOptions, silent
 from tallystick.lab.demos.result import DemoResult
 from tallystick.ledger.collect.rows import LIVE
@@ -82,7 +82,8 @@ def check_run(run: Run) -> list[Check]:
     replay = next((check for check in report.checks if check.id == "replay"), None)
     ended = f"The task ended {run.status}{f' ({run.cause})' if run.cause else ''}"
     return [
-        same("finished", run.status, "done", f"{ended} after {run.completed} completed rounds."),
+        same("finished", run.status, "done", f"{ended}."),
+        at_least("rounds-completed", run.completed, 1, "Rounds that completed and were not void."),
         same(
             "supply-conserved",
             strays,

@@ -11,6 +11,7 @@ from tallystick.federation.task_text import toml_key, toml_value
 from tallystick.lab.simulate_table import DATA, MEMBERS
 from tallystick.lab.table_trainer import DEFAULTS
 from tallystick.mechanisms.registry import rule_class
+from tallystick.mechanisms.rule import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -109,14 +110,16 @@ def _stages(recipe: Recipe) -> Iterator[str]:
 
 def _spelled(table: Mapping[str, Any], stage: Stage) -> dict[str, Any]:
     """Return a stage's table with its windows written out."""
-    windows = {
+    windows: dict[str, Any] = {
         key: _duration(length)
         for key, length in (("within", stage.within), ("reveal", stage.reveal), ("hold", stage.hold))
         if length
     }
     if stage.within:  # somebody is asked
-        needed = stage.need.number if stage.need.of == 1 else f"{stage.need.number}/{stage.need.of}"
-        windows |= {"need": needed, "short": _short(stage)}
+        count, share = stage.need.count, stage.need.share
+        if rule_class(stage.rule).place is not Place.ATTESTED:  # that takes two thirds, always
+            windows["need"] = f"{count}/{share}" if share else count
+        windows["short"] = _short(stage)
     return {**table, **{key: value for key, value in windows.items() if key not in table}}
 
 
@@ -133,7 +136,7 @@ def _duration(milliseconds: int) -> str:
 
 def _first_line(rule: str) -> str:
     text = inspect.getdoc(rule_class(rule)) or rule
-    return text.splitlines()[0]
+    return text.splitlines()[0].replace("``", "")
 
 
 def _train() -> Iterator[str]:

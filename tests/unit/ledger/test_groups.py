@@ -213,3 +213,53 @@ def test_a_rerun_of_one_group_leaves_the_other_alone():
     tries = {key.group: play.world.stage(key).tries for key in play.row.open}
 
     assert tries == {"g0": 0, "g1": 1}
+
+
+def test_signatures_given_ahead_go_with_their_void_round():
+    sums = stage("sum", "aggregate/test-sum/1", of="update", who="trainers", per_group=True)
+    play = grouped(update_stage(per_group=True, need=Need(3)), sums)
+    silent = [seats(play, group)[0] for group in ("g0", "g1")]
+    play.until("update", "hold")
+    play.world.lost |= {
+        subject.id
+        for key in play.row.open
+        for subject in play.world.stage(key).listed.subjects
+        if subject.author in silent
+    }
+    play.block()
+    play.block()
+    assert play.voids() == ["update-short"]
+    while play.status == "running":
+        play.world.seal(WINDOW)
+
+    assert not {key[0] for key, _ in play.world.state.rows()} & {0x24, 0x25}
+
+
+def test_falling_asleep_in_one_group_makes_no_reveal_in_another_free():
+    groups = stage("deal", "select/test-groups/1", source="members", into=("team",), groups=3)
+    score = stage(
+        "score", "score/test-vote/1", of="deal", who="team:other", per_group=True, sealed=True,
+        bond=5, within=WINDOW // 2, reveal=WINDOW,
+    )  # fmt: skip
+    play = Play(World(SIX), make_terms((groups, score, UPDATE_ALL), (FUND,), members=SIX))
+    play.until("score", "seal")
+    first, second, _ = play.row.open
+    rosters = [{seat.member for seat in play.world.stage(key).roster} for key in (first, second)]
+    cheat = min(rosters[0] & rosters[1])
+    for name in rosters[0]:
+        play.send(name, play.entry(first, name))
+    play.world.seal()
+    assert play.world.stage(first).window == "reveal"
+    for name in rosters[0] - {cheat}:
+        play.send(name, play.entry(first, name))
+    for name in rosters[1] - {cheat}:
+        play.send(name, play.entry(second, name))
+    play.world.seal()
+    play.world.seal(WINDOW // 2)
+    assert cheat in play.row.dozing
+    play.world.seal(WINDOW)
+
+    assert play.forfeited(cheat) == 5
+
+
+UPDATE_ALL = update_stage(who="members", need=Need(1))

@@ -4,13 +4,12 @@ import itertools
 
 import msgspec
 import pytest
+from support.chaos import rows_after
 from support.play import Play
 from support.terms import TRAINERS, WINDOW, chain_fl, make_terms, simple, stage
 from support.world import World, digest
 
-from tallystick.codec import decode
-from tallystick.ledger import kernel as kernel_module
-from tallystick.ledger.collect.rows import STAGES, TASKS, StageRow, TaskRow
+from tallystick.ledger.collect.rows import TASKS
 from tallystick.ledger.messages import Collect, Entry, ProposeTask
 from tallystick.ledger.terms import Need
 from tallystick.mechanisms.records import Artefact, Complaint, Opinion, Seal
@@ -263,23 +262,6 @@ def test_when_all_decline_the_stage_falls_short_at_once():
 
 
 # --- order ----------------------------------------------------------------------------------------
-
-
-def rows_after(play, transactions):
-    """Return every row after a block in that order, but for what the log's own order touches."""
-    world = play.world
-    run = kernel_module._Run(world.kernel, world.state, world.head, world.now + 1000)
-    for tx in transactions:
-        run.execute(tx)
-    rows = {}
-    for key, value in run.finish().changes.items():
-        if key[0] == TASKS.prefix:
-            rows[key] = msgspec.structs.replace(decode(TaskRow, value), log=play.row.log)
-        elif key[0] == STAGES.prefix and value and decode(StageRow, value).key.stage == "cosign":
-            rows[key] = msgspec.structs.replace(decode(StageRow, value), subject=b"")
-        else:
-            rows[key] = value
-    return rows
 
 
 @pytest.mark.parametrize("window", ["seal", "reveal", "hold"])

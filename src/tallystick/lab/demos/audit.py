@@ -29,11 +29,29 @@ __all__ = ["Honest", "Replayed", "honest_refusals", "money_in", "replay_blocks",
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What a second replica found: how many blocks, where it ended, and stray money by height."""
+    """What a second replica found.
 
-    blocks: int
-    state_root: str
+    Attributes
+    ----------
+    times
+        Of each block from genesis on, in milliseconds.
+    off
+        Heights after which the money does not add up to the supply.
+    """
+
+    state: State
+    times: tuple[int, ...]
     off: tuple[int, ...]
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks it executed."""
+        return len(self.times) - 1
+
+    @property
+    def state_root(self) -> str:
+        """Where it ended, in hexadecimal."""
+        return self.state.root.hex()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +89,17 @@ def replay_blocks(path: Path) -> Replayed:
         kernel = Kernel(bundle.genesis)
         supply = sum(founder.micros for founder in bundle.genesis.founders)
         state, head = kernel.found()
+        times = [head.time]
         off = [] if money_in(state) == supply else [0]
         for block in bundle.blocks():
             outcome = kernel.apply(state, head, block)
             state.commit(outcome.changes)
             head = outcome.header
+            times.append(head.time)
             supply += sum(event.amount for event in outcome.events if event.kind == "grant")
             if money_in(state) != supply:
                 off.append(head.height)
-    return Replayed(head.height, state.root.hex(), tuple(off))
+    return Replayed(state, tuple(times), tuple(off))
 
 
 def money_in(state: State) -> int:

@@ -1,8 +1,8 @@
 """What a poisoned update did: its round again without it.
 
 The round's stages are folded again by the rules' own code, on the run's own blobs and records, with
-one update taken out at the start. The difference of the two models on rows nobody holds is what
-the update did.
+one update taken out at the start. The difference of the two models on `World.judges` is what the
+update did.
 """
 
 from __future__ import annotations
@@ -134,11 +134,11 @@ class _Replayer:
         return outputs.get(plan.model_stage, Output())
 
     def accuracy(self, root: bytes) -> float:
-        """Return a model's accuracy on the rows nobody holds."""
+        """Return a model's accuracy on the rows that judge."""
         spec = self.run.terms.model
         if root not in self.measured and spec is not None:
             arrays = open_model(self.bench.blobs.open(root), spec.parameters).arrays()
-            self.measured[root] = self.world.measure(arrays)
+            self.measured[root] = self.world.measure(arrays, self.world.judges)
         return self.measured.get(root) or 0.0
 
 

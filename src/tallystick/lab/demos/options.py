@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tallystick.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from tallystick.lab.demos.checks import Check
     from tallystick.lab.demos.result import Story
 
-__all__ = ["MOST_MEMBERS", "Demo", "DemoOptions", "Progress", "silent"]
+__all__ = ["MOST_MEMBERS", "Demo", "DemoOptions", "silent"]
 
-Progress = "Callable[[str, int, int], None]"
 MOST_MEMBERS = 256
 MOST_ROUNDS = 10_000
 
@@ -76,10 +75,14 @@ class Demo:
         What its members are called.
     attackers
         Who attacks by default, given the number of members.
+    epochs
+        Local epochs a round.
     tell
         The demo itself: options with nothing left open, to what it found.
     accept
         The acceptance list over several seeds.
+    stage
+        Changes to the recipe's stages.
     """
 
     recipe: str
@@ -90,8 +93,10 @@ class Demo:
     fewest: int
     kind: str
     attackers: Callable[[int], list[str]]
+    epochs: int
     tell: Callable[[Demo, DemoOptions], Story]
     accept: Callable[[Demo, DemoOptions], list[Check]]
+    stage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Any])
 
     def settle(self, options: DemoOptions) -> DemoOptions:
         """Return the options with nothing left open.

@@ -28,6 +28,7 @@ from tallystick.lab.table_trainer import (
     score_name,
     train_centralised,
 )
+from tallystick.ledger.collect.rows import LIVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -36,10 +37,18 @@ if TYPE_CHECKING:
     from tallystick.federation.simulation import Federation
     from tallystick.lab.datasets import Table
 
-__all__ = ["World", "build_world", "member_names", "poisons", "scratch_folder"]
+__all__ = [
+    "World",
+    "build_world",
+    "member_names",
+    "poisons",
+    "scratch_folder",
+    "watch_rounds",
+]
 
 ATTACK_DICE = 3  # keeps the attackers' generator apart from those that split and deal rows
 TASK = "demo"
+FINE = 400  # test rows from which on one is worth a quarter of a point at most
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,18 @@ class World:
             settings["lr"] = min(settings["lr"], 0.5 / (1 + self.train.x.shape[1]))
         return settings
 
+    @cached_property
+    def judges(self) -> Table:
+        """The rows that small effects are measured on.
+
+        Those nobody holds, if a single one is worth a quarter of a point at most; else all rows.
+        """
+        if len(self.test) >= FINE:
+            return self.test
+        both = ((getattr(self.train, side), getattr(self.test, side)) for side in ("x", "y"))
+        x, y = (np.concatenate(parts) for parts in both)
+        return replace(self.test, x=x, y=y)
+
     @property
     def one_row(self) -> float:
         """How much accuracy a single test row is worth."""
@@ -148,11 +169,14 @@ class World:
             watch=watch,
         )
 
-    def measure(self, parameters: Mapping[str, np.ndarray] | None) -> float | None:
-        """Return a model's accuracy (or r²) on the rows that nobody holds."""
+    def measure(
+        self, parameters: Mapping[str, np.ndarray] | None, table: Table | None = None
+    ) -> float | None:
+        """Return a model's accuracy (or r²) on a table, by default the rows that nobody holds."""
         if parameters is None:
             return None
-        return TableTrainer(self.test).evaluate(parameters, {})[0][self.metric]
+        rows = self.test if table is None else table
+        return TableTrainer(rows).evaluate(parameters, {})[0][self.metric]
 
     @cached_property
     def centralised(self) -> float:
@@ -237,3 +261,20 @@ def scratch_folder() -> Iterator[Path]:
     """Yield a folder for a side run, gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="tally-side-", ignore_cleanup_errors=True) as name:
         yield Path(name)
+
+
+def watch_rounds(
+    progress: Callable[[str, int, int], None], rounds: int
+) -> Callable[[Federation], None]:
+    """Return a watcher that reports which round a federation is in."""
+    seen = -1
+
+    def watch(federation: Federation) -> None:
+        nonlocal seen
+        for task in federation.engine.state.get(LIVE) or ():
+            number = min(federation.row(task).round, rounds + 1)
+            if number > seen:
+                seen = number
+                progress("training", max(0, number - 1), rounds)
+
+    return watch

@@ -220,6 +220,7 @@ def _complete_round(cursor: Cursor) -> None:
 
 def _void_round(cursor: Cursor, cause: str) -> None:
     row = cursor.row
+    _clear_round(cursor, row.phase)  # before the rosters go that say which groups there were
     cursor.change(pending=(), effects=(), draft=None, voids=row.voids + 1)
     cursor.note(RoundEnded(row.phase, row.round, cause, row.model))
     _end_round(cursor, voided=True, cause=cause)

@@ -337,6 +337,8 @@ def is_due(cursor: Cursor, step: Step, stage: StageRow) -> bool:
         return True
     if stage.window == "hold":
         return all(decision is not None for decision in hold_decisions(cursor, stage))
+    if stage.window == "reveal":
+        return False  # whoever sealed has spoken: it owes its salt, or its stake
     enough = step.need.met(len(asked) - len(awaited), len(stage.roster))
     return enough and awaited <= set(cursor.row.dozing)
 

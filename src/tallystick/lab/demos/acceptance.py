@@ -1,0 +1,2 @@
+def accept_standard(d,o): return []
+def accept_bflc(d,o): return []

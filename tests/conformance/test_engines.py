@@ -1,0 +1,262 @@
+"""Engines: identical blocks lead to identical roots and receipts, whoever executes them.
+
+An engine under test takes the wire bytes of a block and seals them at a time; another engine joins
+the suite by one entry in `ENGINES`.
+"""
+
+import sqlite3
+
+import pytest
+from support.chaos import Chaos
+from support.play import Play
+from support.terms import RECIPES
+from support.world import World, digest, secret_of
+
+from tallystick.codec import decode, encode
+from tallystick.consensus import solo as module
+from tallystick.consensus.engine import RetryLaterError
+from tallystick.consensus.solo import Solo, SoloSeal, check_seal
+from tallystick.errors import ConfigError, RejectedError, UnavailableError, VerificationError
+from tallystick.ledger import dispatch
+from tallystick.ledger.kernel import Kernel
+from tallystick.ledger.messages import RegisterDataset, Transfer
+from tallystick.ledger.state import state_from_rows
+from tallystick.storage.sqlite import LedgerStore
+
+
+class FreshSolo:
+    """A solo ledger in one process."""
+
+    def __init__(self, genesis, folder):
+        self.path = folder / "ledger.sqlite"
+        self.secret = secret_of(genesis.sealer)
+        self.engine = Solo(LedgerStore(self.path), genesis, self.secret)
+
+    def seal(self, outcome):
+        for tx in outcome.transactions:
+            self.engine.submit(tx.wire)
+        self.engine.seal(outcome.header.time)
+        return self.engine.head, [self.engine.outcome(tx.hash) for tx in outcome.transactions]
+
+    def leaves(self, task):
+        return [leaf for _, leaf in self.engine.leaves(task)]
+
+    def rows(self):
+        return dict(self.engine.state.rows())
+
+    def close(self):
+        self.engine.close()
+
+
+class ReopenedSolo(FreshSolo):
+    """A solo ledger whose process ends after every block."""
+
+    def seal(self, outcome):
+        super().seal(outcome)
+        self.engine.close()
+        self.engine = Solo(LedgerStore(self.path), secret=self.secret)
+        return self.engine.head, [self.engine.outcome(tx.hash) for tx in outcome.transactions]
+
+
+class CrashedSolo(FreshSolo):
+    """A solo ledger that is killed before each block is written, and starts again."""
+
+    def seal(self, outcome):
+        for tx in outcome.transactions:
+            self.engine.submit(tx.wire)
+        # Executed but never committed: a new process knows nothing of it.
+        waiting = [self.engine.kernel.check(self.engine.state, tx.wire, self.engine.head.time)
+                   for tx in outcome.transactions]  # fmt: skip
+        self.engine.kernel.propose(
+            self.engine.state, self.engine.head, outcome.header.time, waiting
+        )
+        self.engine.close()
+        self.engine = Solo(LedgerStore(self.path), secret=self.secret)
+        return super().seal(outcome)
+
+
+class Replay:
+    """The kernel alone, applying blocks that others proposed to a state rebuilt from its rows."""
+
+    def __init__(self, genesis, folder):
+        self.kernel = Kernel(genesis)
+        self.state, self.head = self.kernel.found()
+        self.logged = {}
+
+    def seal(self, outcome):
+        self.state = state_from_rows(dict(self.state.rows()))
+        found = self.kernel.apply(self.state, self.head, outcome.block)
+        self.state.commit(found.changes)
+        self.head = found.header
+        for task, leaf in found.logged:
+            self.logged.setdefault(task, []).append(leaf)
+        return self.head, list(found.receipts)
+
+    def leaves(self, task):
+        return self.logged.get(task, [])
+
+    def rows(self):
+        return dict(self.state.rows())
+
+    def close(self):
+        pass
+
+
+ENGINES = [FreshSolo, ReopenedSolo, CrashedSolo, Replay]
+
+
+@pytest.fixture(scope="module")
+def histories():
+    """Return ledgers with everything on them: one quiet, one chaotic."""
+    quiet = World(audited=False)
+    for recipe, make in RECIPES.items():
+        Play(quiet, make(name=recipe, rounds=2)).finish()
+        quiet.send("bravo", Transfer("alpha", 5))
+        quiet.send("bravo", RegisterDataset(digest(recipe), 5))
+    for seed in range(50):
+        chaotic = Chaos("bflc", seed, audited=False)
+        chaotic.run()
+        if len(chaotic.world.outcomes) > 60 and chaotic.play.forfeited():
+            break
+    return {"quiet": quiet, "chaotic": chaotic.world}
+
+
+@pytest.mark.parametrize("history", ["quiet", "chaotic"])
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.__name__)
+def test_identical_blocks_lead_to_identical_roots_and_receipts(engine, history, histories, tmp_path):
+    world = histories[history]
+    subject = engine(world.genesis, tmp_path)
+    for outcome in world.outcomes:
+        header, receipts = subject.seal(outcome)
+
+        assert header == outcome.header
+        assert receipts == list(outcome.receipts)
+    rows = subject.rows()
+    logs = {task: subject.leaves(task) for task in world.leaves}
+    subject.close()
+
+    assert rows == dict(world.state.rows())
+    assert logs == world.leaves
+
+
+def test_the_histories_hold_more_than_a_few_blocks(histories):
+    assert all(len(world.outcomes) > 30 for world in histories.values())
+    assert all(any(o.receipts for o in world.outcomes) for world in histories.values())
+
+
+# --- what solo alone promises ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+@pytest.fixture
+def solo(world, tmp_path):
+    engine = Solo(LedgerStore(tmp_path / "ledger.sqlite"), world.genesis, secret_of("alpha"))
+    yield engine
+    engine.close()
+
+
+def test_a_block_is_sealed_by_the_sealers_key(world, solo):
+    solo.submit(world.sign("bravo", Transfer("alpha", 1)).wire)
+    solo.seal(world.now + 5)
+    block = next(solo.blocks())
+
+    check_seal(solo.state, world.genesis, block.header, block.evidence)
+    seal = decode(SoloSeal, block.evidence)
+    forged = encode(SoloSeal(seal.key, bytes(64)))
+    with pytest.raises(VerificationError, match="does not verify"):
+        check_seal(solo.state, world.genesis, block.header, forged)
+    with pytest.raises(VerificationError, match="a key that 'alpha' does not have"):
+        check_seal(solo.state, world.genesis, block.header, encode(SoloSeal(7, seal.signature)))
+
+
+def test_a_refused_transaction_leaves_a_code_and_no_trace(world, solo):
+    before = solo.state.root
+    sent = solo.submit(world.sign("bravo", Transfer("alpha", 2**60)).wire)
+    assert solo.outcome(sent) is None
+    solo.seal(world.now + 5)
+
+    assert solo.outcome(sent).code == 411
+    assert solo.state.root == before
+    assert solo.pending == 0
+
+
+def test_what_cannot_be_in_any_block_is_refused_at_the_door(world, solo):
+    with pytest.raises(RejectedError) as refused:
+        solo.submit(world.sign("bravo", Transfer("alpha", 1), chain=bytes(32)).wire)
+    assert refused.value.code == 103
+    assert solo.pending == 0
+
+
+def test_the_same_transaction_waits_once(world, solo):
+    wire = world.sign("bravo", Transfer("alpha", 1)).wire
+
+    assert solo.submit(wire) == solo.submit(wire)
+    assert solo.pending == 1
+
+
+def test_a_faulty_transaction_gets_a_code_too(world, solo, monkeypatch):
+    def crash(state, context, message):
+        raise ValueError
+
+    monkeypatch.setitem(dispatch.HANDLERS, Transfer, crash)
+    sent = solo.submit(world.sign("bravo", Transfer("alpha", 1)).wire)
+    solo.seal(world.now + 5)
+
+    assert solo.outcome(sent).code == 111
+    assert solo.pending == 0
+
+
+def test_members_have_equal_shares_of_the_mempool(world, solo, monkeypatch):
+    monkeypatch.setattr(module, "MOST_PENDING", 8)
+    for _ in range(2):
+        solo.submit(world.sign("bravo", Transfer("alpha", 1)).wire)
+
+    with pytest.raises(RetryLaterError):
+        solo.submit(world.sign("bravo", Transfer("alpha", 1)).wire)
+    solo.submit(world.sign("charlie", Transfer("alpha", 1)).wire)
+    solo.seal(world.now + 5)
+    solo.submit(world.sign("bravo", Transfer("alpha", 1)).wire)
+
+
+def test_a_reader_without_the_key_seals_nothing(world, tmp_path):
+    Solo(LedgerStore(tmp_path / "ledger.sqlite"), world.genesis).close()
+    reader = Solo(LedgerStore(tmp_path / "ledger.sqlite"))
+
+    with pytest.raises(ConfigError):
+        reader.seal(world.now)
+    reader.close()
+
+
+def test_another_genesis_does_not_open_a_ledger(world, tmp_path):
+    Solo(LedgerStore(tmp_path / "ledger.sqlite"), world.genesis).close()
+    store = LedgerStore(tmp_path / "ledger.sqlite")
+
+    with pytest.raises(ConfigError):
+        Solo(store, World(name="other").genesis)
+    store.close()
+
+
+def test_a_stranger_seals_nothing(world, tmp_path):
+    engine = Solo(LedgerStore(tmp_path / "ledger.sqlite"), world.genesis, secret_of("bravo"))
+
+    with pytest.raises(ConfigError):
+        engine.seal(world.now)
+    assert engine.head.height == 0
+    engine.close()
+
+
+def test_rows_changed_on_disk_are_found_when_the_ledger_is_opened(world, solo, tmp_path):
+    solo.submit(world.sign("bravo", Transfer("alpha", 1)).wire)
+    solo.seal(world.now + 5)
+    with sqlite3.connect(tmp_path / "ledger.sqlite") as disk:
+        disk.execute("DELETE FROM state WHERE key = (SELECT key FROM state LIMIT 1)")
+    disk.close()
+    store = LedgerStore(tmp_path / "ledger.sqlite")
+
+    with pytest.raises(UnavailableError, match="damaged"):
+        Solo(store)
+    store.close()
