@@ -26,7 +26,7 @@ from tallystick.cli.task import tasks
 from tallystick.cli.verify import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 __all__ = ["app", "main"]
 
@@ -56,7 +56,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[  # noqa: ARG001 - the callback prints it
+    version: Annotated[
         bool,
         typer.Option(
             "--version", callback=_show_version, is_eager=True, help="Print the version and exit."
@@ -101,7 +101,7 @@ def _invoke(arguments: list[str]) -> int:
 
 
 @contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
+def _terminated_like_interrupted() -> Generator[None]:
     """Let SIGTERM end a verb as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -30,17 +30,13 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 LATER = {"network": "nodes and networks"}
 
 
-def bench(
+def bench(  # noqa: PLR0917 - one argument per documented flag
     what: Annotated[str, typer.Argument(metavar="round|ledger|aggregate|proofs|network")],
-    recipe: Annotated[
-        str | None, typer.Option(help="Of the round; chain-fl by default.")
-    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="Of the round; chain-fl by default.")] = None,
     rule: Annotated[
         str | None, typer.Option(metavar="ID", help="To aggregate with; aggregate/mean/1.")
     ] = None,
-    members: Annotated[
-        int | None, typer.Option(min=1, help="8; of an aggregate 10.")
-    ] = None,
+    members: Annotated[int | None, typer.Option(min=1, help="8; of an aggregate 10.")] = None,
     parameters: Annotated[
         int | None, typer.Option(min=1, help="Of the model: 1 million; of an aggregate 10.")
     ] = None,

@@ -18,7 +18,7 @@ __all__ = ["demo"]
 STANDARD = "standard"
 
 
-def demo(
+def demo(  # noqa: PLR0917 - one argument per documented flag
     recipe: Annotated[str, typer.Argument(help="A recipe; see --list.")] = STANDARD,
     seed: Annotated[int, typer.Option(min=0, help="Of keys, data and training.")] = 0,
     members: Annotated[int | None, typer.Option(min=1, help="How many organisations.")] = None,
@@ -82,7 +82,7 @@ def demo(
             out=out,
             progress=bar,
         )
-        result = run_demo(recipe, options)
+        result = run_demo(options)
         document = result.to_json()
     if json:
         print_document(document)
@@ -94,7 +94,7 @@ def demo(
 def _list(*, json: bool) -> int:
     from tallystick.lab.demos import list_demos
 
-    found = dict(list_demos())
+    found = {name: demo.says for name, demo in list_demos().items()}
     if json:
         demos = [{"recipe": name, "says": says} for name, says in found.items()]
         print_document({"format": "tally.demo/1", "ok": True, "demos": demos})

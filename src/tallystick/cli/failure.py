@@ -70,7 +70,7 @@ class Failure:
         }
 
 
-def describe(error: BaseException) -> Failure:
+def describe(error: BaseException) -> Failure:  # noqa: PLR0911 - a table of causes
     """Return what an error comes to; one nobody foresaw leaves its traceback in a file."""
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
         hint = "the same command goes on from there"
@@ -103,7 +103,7 @@ def report(failure: Failure, *, as_json: bool) -> int:
 
 
 def wants_json(arguments: Sequence[str]) -> bool:
-    """Whether ``--json`` is among the arguments, so that even a wrong command line is answered so."""
+    """Whether ``--json`` is among the arguments: a wrong command line is answered so, too."""
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     return "--json" in options
 

@@ -15,12 +15,22 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Mapping
     from types import TracebackType
 
     from rich.progress import Progress, TaskID
 
-__all__ = ["Bar", "mark", "paint", "plain", "print_document", "quiet_stdout", "say", "table", "warn"]
+__all__ = [
+    "Bar",
+    "mark",
+    "paint",
+    "plain",
+    "print_document",
+    "quiet_stdout",
+    "say",
+    "table",
+    "warn",
+]
 
 BAR_AFTER_SECONDS = 2.0
 COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
@@ -32,7 +42,7 @@ def print_document(document: Mapping[str, Any], *, compact: bool = False) -> Non
     print(json.dumps(plain(document), indent=indent, allow_nan=False), flush=True)
 
 
-def plain(value: Any) -> Any:  # noqa: ANN401 - any value a document may hold
+def plain(value: Any) -> Any:  # noqa: ANN401, PLR0911 - any value a document may hold
     """Return a value as JSON knows it: bytes as hex, numbers that are not finite as ``null``."""
     if isinstance(value, bytes):
         return value.hex()
@@ -86,7 +96,7 @@ def table(rows: Iterable[tuple[str, ...]]) -> list[str]:
 
 
 @contextmanager
-def quiet_stdout() -> Iterator[None]:
+def quiet_stdout() -> Generator[None]:
     """Send what is written to standard output to standard error instead, native code's too."""
     out, err = sys.stdout, sys.stderr
     out.flush()
@@ -138,11 +148,16 @@ class Bar:
         if not self._wanted or self._clock() - self._started < BAR_AFTER_SECONDS:
             return
         if self._progress is None:
-            from rich.console import Console
-            from rich.progress import Progress
-
-            self._progress = Progress(console=Console(file=sys.stderr), transient=True)
+            self._progress = _start_progress()
             self._task = self._progress.add_task(what, total=total)
-            self._progress.start()
         if self._task is not None:
             self._progress.update(self._task, description=what, completed=done, total=total)
+
+
+def _start_progress() -> Progress:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    progress = Progress(console=Console(file=sys.stderr), transient=True)
+    progress.start()
+    return progress

@@ -76,7 +76,7 @@ def _write(path: Path, text: str) -> None:
 
 def _tell(terms: Terms) -> None:
     say(f"name     {terms.name}")
-    say(f"recipe   {terms.recipe}, {terms.mode}, {terms.rounds} rounds, keeps the {terms.keep} model")
+    say(f"recipe   {terms.recipe}, {terms.mode}, {terms.rounds} rounds, keep {terms.keep}")
     say(f"score    {terms.score}; weights {terms.weights[0]}")
     for roster in terms.rosters:
         say(f"roster   {roster.name}: {', '.join(roster.members)}")

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 
-def verify(
+def verify(  # noqa: PLR0917 - one argument per documented flag
     bundle: Annotated[Path, typer.Argument(help="The bundle, such as run.tally.")],
     genesis: Annotated[
         str,
         typer.Option(
-            help="The genesis you trust: its hash, the line NAME+HEX its members publish, or a file."
+            help="The genesis you trust: its hash, the published line NAME+HEX, or a file."
         ),
     ] = "",
     model: Annotated[
@@ -93,6 +93,7 @@ def _tell(report: Report) -> None:
         say(f"model    {report.model_root}")
     if report.model_sha256:
         say(f"sha256   {report.model_sha256}")
-    say(f"genesis  {report.genesis}{'  (trial: anybody may know its keys)' if report.trial else ''}")
+    trial = "  (trial: anybody may know its keys)" if report.trial else ""
+    say(f"genesis  {report.genesis}{trial}")
     verdict = "every check holds" if report.ok else "NOT as claimed"
     say(f"'{report.task}', {report.rounds} rounds, height {report.height}: {verdict}")

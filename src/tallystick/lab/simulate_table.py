@@ -43,7 +43,7 @@ from tallystick.lab.partitions import partition
 from tallystick.lab.table_trainer import initial_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Mapping
 
     from tallystick.lab.attacks.attack import Attack
 
@@ -239,7 +239,7 @@ def _own_trainers(
             raise ConfigError(msg, hint="give the trainers their data under [simulate.sites]")
     spoiled = sorted({attack.label for attack in attackers.values() if _poisons_data(attack)})
     if spoiled:
-        msg = f"attack '{spoiled[0]}' changes the rows of a table, and there is none beside a trainer"
+        msg = f"attack '{spoiled[0]}' changes a table's rows, and there are none beside a trainer"
         raise ConfigError(msg, hint="choose an attack on updates, such as sign-flip")
     sites = table.get("sites", {})
     if not isinstance(sites, dict):
@@ -307,7 +307,7 @@ def _import_class(text: str, folder: Path) -> Any:  # noqa: ANN401 - whatever th
 
 
 @contextmanager
-def _beside(folder: Path) -> Iterator[None]:
+def _beside(folder: Path) -> Generator[None]:
     """Find modules beside the task file first."""
     sys.path.insert(0, str(folder))
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from tallystick.errors import ConfigError, RejectedError
@@ -52,7 +51,7 @@ def play(cast: Cast, out: Path, progress: Callable[[str, int, int], None] = sile
         if not beside.exists():
             temporary = out / ".task.toml"
             temporary.write_text(effective, encoding="utf-8")
-            os.replace(temporary, beside)
+            temporary.replace(beside)
         for task in federation.engine.state.get(LIVE) or ():
             row = federation.row(task)
             done = row.round - 1 if row.phase == ROUND else 0
@@ -99,8 +98,8 @@ def check_run(run: Run) -> list[Check]:
         same(
             "replay-models",
             replay is not None and replay.ok,
-            True,
-            f"Replay reproduces every model: {'not reached' if replay is None else replay.says}.",
+            expected=True,
+            says=f"Replay reproduces every model: {'not reached' if replay is None else replay.says}.",
         ),
         same(
             "bundle-verifies",

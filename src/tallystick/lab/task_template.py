@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["template"]
 
+HEAD = ("keep", "approve_within", "retention", "holders", "read_fee")
+TRAIN = {
+    "lr": "learning rate",
+    "epochs": "passes over a site's own rows",
+    "batch": "rows a step",
+}
 UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s"))
 SAYS = {
     "within": "how long records (or seals) are taken",
@@ -69,7 +75,7 @@ def _head(recipe: Recipe, bare: str) -> Iterator[str]:
     yield 'score = "accuracy"'
     yield '# Which model is the result: "last", or "best" where scores are reported.'
     yield f"keep = {toml_value(options.get('keep', 'last'))}"
-    yield '# What an update counts: "equal", "declared" (by its author, up to weight_cap) or "committed".'
+    yield '# What an update counts: "equal", "declared" (up to weight_cap) or "committed".'
     yield 'weights = "equal"'
     yield "weight_cap = 1000"
     yield "# How long members have to approve these terms, and holders keep the bytes."
@@ -79,7 +85,7 @@ def _head(recipe: Recipe, bare: str) -> Iterator[str]:
     yield f"holders = {toml_value(options.get('holders', 'members'))}"
     yield "# Micro-units for reading the models; 0 leaves access to the members."
     yield f"read_fee = {toml_value(options.get('read_fee', 0))}"
-    for key in sorted(set(options) - {"keep", "approve_within", "retention", "holders", "read_fee"}):
+    for key in sorted(set(options) - set(HEAD)):
         yield f"{key} = {toml_value(options[key])}"
     for phase, stages in recipe.lists.items():
         if stages:
@@ -112,8 +118,8 @@ def _spelled(table: Mapping[str, Any], stage: Stage) -> dict[str, Any]:
     """Return a stage's table with its windows written out."""
     windows: dict[str, Any] = {
         key: _duration(length)
-        for key, length in (("within", stage.within), ("reveal", stage.reveal), ("hold", stage.hold))
-        if length
+        for key in ("within", "reveal", "hold")
+        if (length := getattr(stage, key))
     }
     if stage.within:  # somebody is asked
         count, share = stage.need.count, stage.need.share
@@ -143,9 +149,8 @@ def _train() -> Iterator[str]:
     yield ""
     yield "# What trainers find in config, besides round, seed and member."
     yield "[train]"
-    says = {"lr": "learning rate", "epochs": "passes over a site's own rows", "batch": "rows a step"}
     for key, value in DEFAULTS.items():
-        yield f"{key} = {toml_value(value)}  # {says.get(key, '')}".rstrip(" #")
+        yield f"{key} = {toml_value(value)}  # {TRAIN.get(key, 'see the trainer')}"
 
 
 def _simulate() -> Iterator[str]:
@@ -155,6 +160,6 @@ def _simulate() -> Iterator[str]:
     yield f"members = {MEMBERS}  # or a list of names"
     yield f"data = {toml_value(DATA)}  # or a CSV file beside this one, with target = its column"
     yield 'partition = "iid"  # or "dirichlet:0.5"'
-    yield 'attacks = []  # such as ["sign-flip:4=2"]: two members send the opposite of what they learned'
+    yield 'attacks = []  # such as ["sign-flip:4=2"]: two members send the opposite of their update'
     yield "seed = 0"
     yield '# trainer = "hospital:Hospital"  # your own class instead of data, target and partition'

@@ -4,6 +4,7 @@ import pytest
 from support.commands import Ran, write_task
 
 from tallystick.cli import main
+from tallystick.ledger.genesis import genesis_hash, load_genesis
 
 
 @pytest.fixture
@@ -23,6 +24,4 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def genesis(finished):
     """The genesis hash of that run, as its members would publish it."""
-    from tallystick.ledger.genesis import genesis_hash, load_genesis
-
     return genesis_hash(load_genesis((finished / "genesis.bin").read_bytes())).hex()

@@ -4,10 +4,12 @@ import json
 import os
 import re
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from support.commands import execute
+from support.commands import environment, execute
 
 from tallystick.cli import main
 from tallystick.cli.failure import describe, wants_json
@@ -196,11 +198,6 @@ def test_errors_of_verbs_do_not_end_the_calling_program(capfd):
 
 
 def execute_code(code):
-    import subprocess
-    import sys
-
-    from support.commands import environment
-
     found = environment()
     found["PYTHONPATH"] += os.pathsep + str(Path(__file__).parents[2])
     done = subprocess.run(

@@ -55,9 +55,9 @@ def test_colours_need_a_terminal_and_no_objection(monkeypatch):
 
 def test_other_peoples_prints_go_to_standard_error(capfd):
     with quiet_stdout():
-        print("from Python")
+        sys.stdout.write("from Python\n")
         os.write(1, b"from C\n")
-    print("the result")
+    sys.stdout.write("the result\n")
     out, err = capfd.readouterr()
 
     assert out == "the result\n"
@@ -68,7 +68,7 @@ def test_other_peoples_prints_go_to_standard_error(capfd):
 def test_standard_output_comes_back_after_an_error(capfd):
     with pytest.raises(KeyError), quiet_stdout():
         raise KeyError
-    print("here")
+    sys.stdout.write("here\n")
 
     assert capfd.readouterr().out == "here\n"
 

@@ -7,6 +7,10 @@ import shutil
 import pytest
 from support.commands import start, write_task
 
+from tallystick.consensus.solo import Solo
+from tallystick.provenance.writing import write_bundle
+from tallystick.storage.sqlite import LedgerStore
+
 
 @pytest.fixture
 def bundle(finished):
@@ -116,10 +120,6 @@ def test_any_altered_or_missing_byte_is_never_true(tally, bundle, genesis, tmp_p
 
 
 def test_a_replay_without_the_updates_says_which_are_missing(tally, genesis, finished, tmp_path):
-    from tallystick.consensus.solo import Solo
-    from tallystick.provenance.writing import write_bundle
-    from tallystick.storage.sqlite import LedgerStore
-
     shutil.copy(finished / "ledger.db", tmp_path)
     task = bytes.fromhex(json.loads((finished / "run.json").read_text())["terms"])
     engine = Solo(LedgerStore(tmp_path / "ledger.db"))

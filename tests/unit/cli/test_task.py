@@ -86,7 +86,11 @@ WRONG = [
     ('name = "x"\n\n[simulate]\ntrainer = "os:name"', "os:name", 4),
     ('name = "x"\n\n[simulate]\nsites = {}', "sites", 4),
     ('name = "x"\n\n[simulate]\ntrainer = "own_site:Site"\ndata = "wine"', "data", 5),
-    ('name = "x"\n\n[simulate]\ntrainer = "own_site:Site"\nmembers = ["a"]\nsites = {b = {}}', "b", 0),
+    (
+        'name = "x"\n\n[simulate]\ntrainer = "own_site:Site"\nmembers = ["a"]\nsites = {b = {}}',
+        "b",
+        0,
+    ),
     (
         'name = "x"\n\n[simulate]\ntrainer = "own_site:Site"\nattacks = ["label-flip=1"]',
         "label-flip",

@@ -22,8 +22,8 @@ from tallystick.storage.sqlite import LedgerStore
 __all__ = ["SAYS", "measure_ledger"]
 
 SAYS = (
-    "Transfers signed beforehand by the members in turn; checking, executing, hashing and a durable "
-    "commit (SQLite, synchronous=FULL) of every block are counted; about 1,000 go into a block."
+    "Transfers signed beforehand by the members in turn; checking, executing, hashing and a "
+    "durable commit (SQLite, synchronous=FULL) of every block are counted; 1,000 go into a block."
 )
 BLOCK_TRANSACTIONS = 1000
 MEMBERS = 8

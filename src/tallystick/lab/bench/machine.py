@@ -87,7 +87,7 @@ def check_counts(**counts: int) -> None:
 
 
 def peak_memory_bytes() -> int:
-    """Return the largest resident size this process has had; mapped files count while they lie there.
+    """Return the largest resident size this process has had, pages of mapped files included.
 
     Notes
     -----

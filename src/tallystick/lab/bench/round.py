@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,6 +151,6 @@ def _initial_model(folder: Path, parameters: int) -> ModelSpec:
     zeros = np.zeros(int(np.diff(cuts).max()), np.float32)
     arrays = {
         f"layer{number}": zeros[: stop - start]
-        for number, (start, stop) in enumerate(zip(cuts[:-1], cuts[1:], strict=True))
+        for number, (start, stop) in enumerate(pairwise(cuts))
     }
     return write_model(arrays, FileBlobs(folder / "blobs").create())
