@@ -149,7 +149,7 @@ def test_defaults_are_written_and_no_field_is_added():
         (Opinion, ("o", HASH, (2**63,), b"")),
         (Opinion, ("o", HASH, (-(2**63),), b"")),
         (Subject, (HASH, "a", "", 2**16, (), b"", b"")),
-        (Subject, (HASH, "a", "", 0, (0,) * 65, b"", b"")),
+        (Subject, (HASH, "a", "", 0, (0,) * 1025, b"", b"")),
         (Artefact, ("a", HASH, 0, (HASH,) * 9, 1, b"")),
         (Attestation, ("t", bytes(63))),
     ],

@@ -121,7 +121,7 @@ def _tell(document: dict[str, Any]) -> None:
         f"Python {machine['python']}, NumPy {machine['numpy']}"
     )
     shown = ("name", "median", "min", "max", "unit", "repeat")
-    rows = [("", "median", "min", "max", "unit", "of")]
+    rows: list[tuple[str, ...]] = [("", "median", "min", "max", "unit", "of")]
     for result in document["results"]:
         of = ", ".join(f"{key} {value}" for key, value in result.items() if key not in shown)
         values = tuple(f"{result[key]:.4g}" for key in ("median", "min", "max"))

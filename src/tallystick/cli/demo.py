@@ -18,41 +18,55 @@ __all__ = ["demo"]
 STANDARD = "standard"
 
 
+Recipe = Annotated[str, typer.Argument(help="A recipe; see --list.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of keys, data and training.")]
+Members = Annotated[int | None, typer.Option(min=1, help="How many organisations.")]
+Rounds = Annotated[int | None, typer.Option(min=1, help="How many rounds.")]
+Data = Annotated[
+    str | None, typer.Option(metavar="NAME|FILE.csv", help="A bundled table or a CSV file.")
+]
+Target = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="The CSV file's column to predict.")
+]
+Partition = Annotated[
+    str, typer.Option(metavar="iid|dirichlet:A", help="How rows fall to the members.")
+]
+Attacks = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME[:STRENGTH]=COUNT",
+        help="Who attacks how, instead of the demo's own; repeatable, `none=0` for nobody.",
+    ),
+]
+Full = Annotated[
+    bool, typer.Option("--full", help="The recipe's whole acceptance list, over many seeds.")
+]
+Seeds = Annotated[
+    int | None, typer.Option(min=1, help="How many seeds --full takes; 10 by default.")
+]
+Network = Annotated[
+    bool, typer.Option("--network", help="On four local nodes (not in this release).")
+]
+Listed = Annotated[bool, typer.Option("--list", help="List the demos and exit.")]
+Out = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="The run's folder; a temporary one by default.")
+]
+
+
 def demo(  # noqa: PLR0917 - one argument per documented flag
-    recipe: Annotated[str, typer.Argument(help="A recipe; see --list.")] = STANDARD,
-    seed: Annotated[int, typer.Option(min=0, help="Of keys, data and training.")] = 0,
-    members: Annotated[int | None, typer.Option(min=1, help="How many organisations.")] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help="How many rounds.")] = None,
-    data: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE.csv", help="A bundled table or a CSV file.")
-    ] = None,
-    target: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="The CSV file's column to predict.")
-    ] = None,
-    partition: Annotated[
-        str, typer.Option(metavar="iid|dirichlet:A", help="How rows fall to the members.")
-    ] = "iid",
-    attack: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME[:STRENGTH]=COUNT",
-            help="Who attacks how, instead of the demo's own; repeatable, `none=0` for nobody.",
-        ),
-    ] = None,
-    full: Annotated[
-        bool, typer.Option("--full", help="The recipe's whole acceptance list, over many seeds.")
-    ] = False,
-    seeds: Annotated[
-        int | None, typer.Option(min=1, help="How many seeds --full takes; 10 by default.")
-    ] = None,
-    network: Annotated[
-        bool, typer.Option("--network", help="On four local nodes (not in this release).")
-    ] = False,
-    listed: Annotated[bool, typer.Option("--list", help="List the demos and exit.")] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="The run's folder; a temporary one by default."),
-    ] = None,
+    recipe: Recipe = STANDARD,
+    seed: Seed = 0,
+    members: Members = None,
+    rounds: Rounds = None,
+    data: Data = None,
+    target: Target = None,
+    partition: Partition = "iid",
+    attack: Attacks = None,
+    full: Full = False,
+    seeds: Seeds = None,
+    network: Network = False,
+    listed: Listed = False,
+    out: Out = None,
     json: Json = False,
 ) -> int:
     """Run a recipe as a consortium in this process and check what the recipe promises."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["follow_leaves", "read_leaves"]
 
 POLL_SECONDS = 0.2
+MAGIC = b"SQLite format 3"
+WAL_BYTE, WAL_MODE = 18, 2  # in SQLite's header: the file is written ahead
 
 
 def read_leaves(source: str) -> list[tuple[int, bytes]]:
@@ -73,9 +75,9 @@ def _run_leaves(folder: Path, *, follow: bool) -> Iterator[tuple[int, bytes]]:
 
     ledger = folder / "ledger.db"
     task = bytes.fromhex(_marker(folder)["terms"])
-    while follow and not ledger.is_file():
+    while follow and not _is_founded(ledger):
         time.sleep(POLL_SECONDS)
-    if not ledger.is_file():
+    if not _is_founded(ledger):
         msg = f"{folder} holds a run that has not begun: there is no ledger.db"
         raise ConfigError(msg, hint="start it with `tally run`")
     store = LedgerStore(ledger)
@@ -91,6 +93,19 @@ def _run_leaves(folder: Path, *, follow: bool) -> Iterator[tuple[int, bytes]]:
             time.sleep(POLL_SECONDS)
     finally:
         store.close()
+
+
+def _is_founded(ledger: Path) -> bool:
+    """Whether the ledger's own process is done setting it up: a reader must not get in between.
+
+    Damaged files count, so that opening them says so.
+    """
+    try:
+        with ledger.open("rb") as file:
+            head = file.read(WAL_BYTE + 1)
+    except FileNotFoundError:
+        return False
+    return len(head) > WAL_BYTE and (head[WAL_BYTE] == WAL_MODE or not head.startswith(MAGIC))
 
 
 def _marker(folder: Path) -> dict[str, Any]:

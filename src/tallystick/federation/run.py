@@ -190,11 +190,7 @@ def _finish(
     """Write what the run leaves behind; repeating it writes the same bytes."""
     folder, engine = federation.folder, federation.engine
     history = read_engine(engine, row.id)
-    models = [
-        (found.number, found.ended[1].model)
-        for found in history.rounds
-        if found.phase == ROUND and found.completed and found.ended and found.ended[1].model
-    ]
+    models = _models(history)
     completed = sum(found.phase == ROUND and found.completed for found in history.rounds)
     bundle = folder / "run.tally"
     write_bundle(bundle, engine, row.id, federation.blobs)
@@ -242,6 +238,16 @@ def _finish(
         seconds=seconds,
         files=files,
     )
+
+
+def _models(history: TaskHistory) -> list[tuple[int, ModelRef]]:
+    """Return the completed rounds' numbers and models."""
+    ended = [(found.number, found.ended) for found in history.rounds if found.phase == ROUND]
+    return [
+        (number, last[1].model)
+        for number, last in ended
+        if last and last[1].model and not last[1].cause
+    ]
 
 
 def _initial_model(

@@ -189,12 +189,7 @@ def resolve_terms(
         msg = f"rounds = {task.rounds}: 1 to {MOST_ROUNDS:,}"
         raise ConfigError(msg)
     recipe = task.to_recipe()
-    rosters = {name: tuple(sorted(set(named))) for name, named in task.rosters.items()}
-    for name in recipe.rosters:
-        if name not in rosters:
-            msg = f"the recipe '{recipe.name}' needs the roster '{name}'"
-            raise ConfigError(msg, hint=f'add a line: {name} = ["member", …] under [rosters]')
-    rosters["members"] = tuple(sorted(members))
+    rosters = _rosters(task, recipe, members)
     lists = {phase: recipe.stages(phase, len(members)) for phase in ("setup", "round", "close")}
     stages = [stage for phase in lists.values() for stage in phase]
     lengths = [
@@ -235,6 +230,15 @@ def resolve_terms(
     except TallyError as error:
         raise ConfigError(str(error), hint=error.hint) from error
     return terms
+
+
+def _rosters(task: Task, recipe: Recipe, members: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    rosters = {name: tuple(sorted(set(named))) for name, named in task.rosters.items()}
+    for name in recipe.rosters:
+        if name not in rosters:
+            msg = f"the recipe '{recipe.name}' needs the roster '{name}'"
+            raise ConfigError(msg, hint=f'add a line: {name} = ["member", …] under [rosters]')
+    return {**rosters, "members": tuple(sorted(members))}
 
 
 def _checked(terms: Terms) -> Terms:

@@ -81,25 +81,25 @@ def check_run(run: Run) -> list[Check]:
     replay = next((check for check in report.checks if check.id == "replay"), None)
     ended = f"The task ended {run.status}{f' ({run.cause})' if run.cause else ''}"
     return [
-        same("finished", run.status, "done", f"{ended}."),
+        same("task-done", run.status, "done", f"{ended}."),
         at_least("rounds-completed", run.completed, 1, "Rounds that completed and were not void."),
         same(
-            "supply-conserved",
+            "supply-constant",
             strays,
             0,
             "Blocks after which all balances, escrows and bonds do not add up to the supply.",
         ),
         same(
-            "replay-state",
+            "second-replica",
             root,
             run.state_root,
             "A second replica that executes the blocks arrives at the same state.",
         ),
         same(
-            "replay-models",
+            "replay-exact",
             replay is not None and replay.ok,
             expected=True,
-            says=f"Replay reproduces every model: {'not reached' if replay is None else replay.says}.",
+            says=f"Replay reproduces every model: {replay.says if replay else 'not reached'}.",
         ),
         same(
             "bundle-verifies",

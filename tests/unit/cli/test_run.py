@@ -43,7 +43,7 @@ def test_the_document_has_every_promised_field(tally, tmp_path):
     assert set(document) >= KEYS
     assert document["format"] == "tally.run/1"
     assert document["ok"] is all(check["ok"] for check in document["checks"])
-    assert {"supply-conserved", "replay-models", "bundle-verifies"} <= {
+    assert {"supply-constant", "replay-exact", "bundle-verifies"} <= {
         check["id"] for check in document["checks"]
     }
     assert {"out", "bundle", "model", "ledger", "task", "metrics"} <= set(document["files"])
@@ -190,12 +190,19 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_roots(tally, tmp_path, s
 def until_height(ledger, height, process):
     """Wait until the ledger has so many blocks or the process has ended."""
     while process.poll() is None:
-        try:
-            with sqlite3.connect(f"file:{ledger}?mode=ro", uri=True) as database:
-                (found,) = database.execute("SELECT COUNT(*) FROM blocks").fetchone()
-            database.close()
-        except sqlite3.Error:
-            found = 0
-        if found >= height:
+        if blocks_in(ledger) >= height:
             return
-        time.sleep(0.005)
+        time.sleep(0.01)
+
+
+def blocks_in(ledger):
+    """Return how many blocks a ledger has, without getting in the way of who founds it."""
+    if not ledger.exists() or ledger.read_bytes()[18:19] != b"\2":  # not in write-ahead mode yet
+        return 0
+    database = sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)
+    try:
+        return database.execute("SELECT COUNT(*) FROM blocks").fetchone()[0]
+    except sqlite3.Error:
+        return 0
+    finally:
+        database.close()

@@ -203,3 +203,25 @@ def test_a_forfeit_never_reaches_a_peer():
         dict.fromkeys(("alpha", "bravo", "charlie"), 1000 + 333)
     )
     assert {note.what for note in play.notes(Paid)} == {"bond", "pay"}
+
+
+def test_a_sleeper_forfeits_for_the_full_window_only():
+    play = Play(World(), deepchain(rounds=4))
+    play.until("shares")
+    play.until_round(5, phase=2, absent=("delta",))
+
+    assert [note.full for note in play.shuts("shares", "record")] == [True, False, False, False]
+    assert all("delta" in note.absent for note in play.shuts("shares", "record"))
+    assert play.forfeited("delta") == 10_000
+
+
+def test_whoever_seals_nothing_keeps_a_standing_bond():
+    play = Play(World(), deepchain(rounds=2))
+    play.until("encrypt", "seal")
+    play.until("encrypt", "reveal", absent=("delta",))
+    play.world.seal(WINDOW)
+
+    assert play.shuts("encrypt", "seal")[0].absent == ("delta",)
+    assert play.shuts("encrypt", "seal")[0].full is True
+    assert play.forfeited("delta") == 0
+    assert play.forfeited("alpha") == 10_000

@@ -306,3 +306,14 @@ def test_a_sealed_stage_needs_enough_reveals_not_only_seals():
     play.world.seal(WINDOW)
 
     assert play.voids() == ["update-short"]
+
+
+def test_whoever_never_sealed_withholds_no_salt():
+    play, _ = opened()
+    play.block("delta")
+    play.world.seal(WINDOW)
+    play.block("delta")
+
+    assert play.where[3] == "hold"
+    assert play.shuts("update", "reveal")[0].absent == ()
+    assert play.row.withheld == ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tallystick.lab.demos.acceptance import accept_standard
+from tallystick.lab.demos.acceptance_standard import accept_standard
 from tallystick.lab.demos.defended import tell_defended
 from tallystick.lab.demos.options import Demo
 

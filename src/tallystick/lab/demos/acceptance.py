@@ -1,2 +1,0 @@
-def accept_standard(d,o): return []
-def accept_bflc(d,o): return []

@@ -1,0 +1,106 @@
+"""A committee that colluders have captured for one round.
+
+Nobody can force the beacon, but a simulation can look ahead: whom it draws depends on salts, not on
+what members submit. So a first run tells who will sit in the round's committee, and three of those
+are made the colluders of a second one.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from tallystick.lab.attacks.registry import assign, parse_attack
+from tallystick.lab.demos.cases import WORKERS, Case
+from tallystick.lab.demos.world import scratch_folder
+from tallystick.mechanisms.records import ROUND
+from tallystick.storage.blobs import FileBlobs
+from tallystick.tensors.model import open_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from tallystick.federation.run import Run
+    from tallystick.lab.demos.world import World
+
+__all__ = ["Capture", "capture_cases", "run_capture"]
+
+CAPTURED = 15  # the round
+COLLUDERS, MAJORITY = 6, 3
+RECOVERY = 5
+ATTACK = "sign-flip:4+lying-scorer"
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What became of the model from the captured round on.
+
+    Attributes
+    ----------
+    colluders
+        How many sat in that round's committee.
+    lowest, recovered
+        The lowest accuracy from then on, and the highest within the five rounds after it.
+    """
+
+    seed: int
+    round: int
+    colluders: int
+    lowest: float
+    recovered: float
+    done: bool
+
+
+def capture_cases(
+    recipe: str, seeds: Iterable[int], progress: Callable[[str, int, int], None]
+) -> list[Capture]:
+    """Run a capture for every seed, on both cores."""
+    cases = [Case("capture", recipe, "digits", 20, 30, seed=seed) for seed in seeds]
+    found: list[Capture] = []
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(WORKERS, mp_context=context) as pool:
+        for capture in pool.map(run_capture, cases):
+            found.append(capture)
+            progress("capturing", len(found), len(cases))
+    return found
+
+
+def run_capture(case: Case) -> Capture:
+    """Look ahead, choose the colluders, and run with them."""
+    world = case.world()
+    captured = min(CAPTURED, case.rounds)
+    with scratch_folder() as folder:
+        drawn = _committee(world.run(folder / "ahead"), captured)
+    others = [name for name in world.members if name not in drawn]
+    chosen = (*drawn[:MAJORITY], *others[: COLLUDERS - MAJORITY])
+    attackers = assign([parse_attack(f"{ATTACK}={len(chosen)}")], world.members, chosen)
+    world = replace(world, attackers=attackers)
+    with scratch_folder() as folder:
+        run = world.run(folder)
+        after = {number: found for number, found in _accuracies(world, run) if number >= captured}
+        soon = [found for number, found in after.items() if number <= captured + RECOVERY]
+        return Capture(
+            seed=case.seed,
+            round=captured,
+            colluders=len(set(_committee(run, captured)) & set(chosen)),
+            lowest=min(after.values(), default=0.0),
+            recovered=max(soon, default=0.0),
+            done=run.status == "done",
+        )
+
+
+def _committee(run: Run, number: int) -> tuple[str, ...]:
+    for found in run.history.rounds:
+        if found.phase == ROUND and found.number == number and "committee" in found.stages:
+            return tuple(seat.author for seat in found.stages["committee"].output.live)
+    return ()
+
+
+def _accuracies(world: World, run: Run) -> Iterable[tuple[int, float]]:
+    blobs, spec = FileBlobs(run.out / "blobs"), run.terms.model
+    for number, model in run.history.models:
+        if spec is not None:
+            arrays = open_model(blobs.open(model.root), spec.parameters).arrays()
+            yield number, world.measure(arrays) or 0.0

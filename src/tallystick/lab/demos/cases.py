@@ -1,0 +1,165 @@
+"""One setting under one seed, and many of them on both cores: what acceptance lists are made of."""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from tallystick.lab.demos.audit import honest_refusals, replay_blocks, update_bytes
+from tallystick.lab.demos.checks import Check, at_most, same
+from tallystick.lab.demos.defended import PLAIN
+from tallystick.lab.demos.effect import measure_poison
+from tallystick.lab.demos.world import build_world, scratch_folder
+from tallystick.provenance.verify import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from tallystick.federation.run import Run
+    from tallystick.lab.demos.world import World
+
+__all__ = ["Case", "Outcome", "over_seeds", "record_over", "run_cases"]
+
+WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Case:
+    """A setting, and what to measure besides accuracy.
+
+    Attributes
+    ----------
+    plain
+        Also run the same against plain averaging.
+    effects
+        Replay the rounds of at most so many accepted poisoned updates; `None` for none at all.
+    record
+        Also check bundle, replay and money.
+    """
+
+    label: str
+    recipe: str
+    data: str
+    members: int
+    rounds: int
+    partition: str = "iid"
+    attacks: tuple[str, ...] = ()
+    seed: int = 0
+    plain: bool = False
+    effects: int | None = None
+    record: bool = False
+
+    def world(self) -> World:
+        """Return the world the case describes, in the reference lists' training setting."""
+        return build_world(
+            self.recipe,
+            members=self.members,
+            rounds=self.rounds,
+            seed=self.seed,
+            data=self.data,
+            partition=self.partition,
+            attacks=list(self.attacks),
+            kind="site",
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a case came to; `None` where it was not asked for."""
+
+    case: Case
+    accuracy: float
+    gap: float
+    honest_refused: float
+    worst_treated: str
+    update_bytes: int
+    plain: float | None = None
+    effect: float | None = None
+    effects_over: float | None = None
+    poisoned: tuple[int, int] = (0, 0)
+    verified: bool | None = None
+    money_off: int | None = None
+
+
+def over_seeds(cases: Iterable[Case], seeds: Iterable[int]) -> list[Case]:
+    """Return every case with every seed, seed by seed."""
+    listed = list(cases)
+    return [replace(case, seed=seed) for seed in seeds for case in listed]
+
+
+def run_cases(
+    cases: Sequence[Case], progress: Callable[[str, int, int], None]
+) -> dict[str, list[Outcome]]:
+    """Run the cases on both cores; return their outcomes by label, in the order of the seeds."""
+    found: dict[str, list[Outcome]] = {}
+    context = multiprocessing.get_context("spawn")  # threads and fork do not go together
+    with ProcessPoolExecutor(WORKERS, mp_context=context) as pool:
+        for done, outcome in enumerate(pool.map(run_case, cases), 1):
+            found.setdefault(outcome.case.label, []).append(outcome)
+            progress("accepting", done, len(cases))
+    return found
+
+
+def run_case(case: Case) -> Outcome:
+    """Run one case."""
+    world = case.world()
+    with scratch_folder() as folder:
+        run = world.run(folder / "run")
+        honest = honest_refusals(run, frozenset(world.attackers))
+        accuracy = world.measure(run.model) or 0.0
+        outcome = Outcome(
+            case=case,
+            accuracy=accuracy,
+            gap=world.centralised - accuracy,
+            honest_refused=honest.refused_share,
+            worst_treated=f"{honest.worst} {honest.worst_refused} of {honest.worst_sent}",
+            update_bytes=max(update_bytes(run.bundle), default=0),
+        )
+        if case.record:
+            report = verify(
+                run.bundle, run.genesis, model=run.model_file, replay=True, blobs=run.out / "blobs"
+            )
+            off = len(replay_blocks(run.bundle).off)
+            outcome = replace(outcome, verified=report.ok and run.status == "done", money_off=off)
+        if case.effects is not None:
+            outcome = _with_effects(outcome, world, run)
+        if case.plain:
+            undefended = world.run(folder / "plain", recipe=PLAIN)
+            outcome = replace(outcome, plain=world.measure(undefended.model))
+        return outcome
+
+
+def record_over(outcomes: Sequence[Outcome], name: str) -> Iterable[Check]:
+    """Yield checks of the records of all outcomes that have one."""
+    recorded = [found for found in outcomes if found.verified is not None]
+    yield same(
+        f"{name}-verifies",
+        sum(bool(found.verified) for found in recorded),
+        len(recorded),
+        "Bundles that verify, with a replay that is exact.",
+    )
+    yield same(
+        f"{name}-supply-constant",
+        sum(found.money_off or 0 for found in recorded),
+        0,
+        "Blocks after which the money does not add up to the supply.",
+    )
+    yield at_most(
+        f"{name}-ledger-bytes",
+        max((found.update_bytes for found in outcomes), default=None),
+        512,
+        "Ledger bytes of an update, seal and reveal.",
+    )
+
+
+def _with_effects(outcome: Outcome, world: World, run: Run) -> Outcome:
+    poison = measure_poison(world, run, largest=outcome.case.effects)
+    over = [effect for effect in poison.accepted if effect.moved >= 0.01]
+    return replace(
+        outcome,
+        effect=poison.worst,
+        effects_over=len(over) / max(1, len(poison.accepted)),
+        poisoned=(poison.sent, poison.refused),
+    )
