@@ -123,7 +123,9 @@ def histories():
 
 @pytest.mark.parametrize("history", ["quiet", "chaotic"])
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.__name__)
-def test_identical_blocks_lead_to_identical_roots_and_receipts(engine, history, histories, tmp_path):
+def test_identical_blocks_lead_to_identical_roots_and_receipts(
+    engine, history, histories, tmp_path
+):
     world = histories[history]
     subject = engine(world.genesis, tmp_path)
     for outcome in world.outcomes:

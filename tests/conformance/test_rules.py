@@ -177,7 +177,9 @@ def test_a_fold_is_total_on_every_subset_of_the_roster(rule, present):
 @by_rule(EXAMPLES)
 def test_a_fold_of_records_about_nothing_is_total(rule):
     scene = maker.scene(rule)
-    nothing = dataclasses.replace(scene.inputs, of=(Output(),), refs=dict.fromkeys(rule.refs, Output()))
+    nothing = dataclasses.replace(
+        scene.inputs, of=(Output(),), refs=dict.fromkeys(rule.refs, Output())
+    )
 
     output = rule.fold((), nothing)
 
@@ -235,7 +237,9 @@ def test_judging_never_revives_and_never_forgets_anybody(rule, present):
     assert all(subject.verdict for subject in refused)
 
 
-@by_rule([rule for rule in EXAMPLES if rule.id.startswith("settle/") and rule.id in {k.id for k in OURS}])
+@by_rule(
+    [rule for rule in EXAMPLES if rule.id.startswith("settle/") and rule.id in {k.id for k in OURS}]
+)
 @pytest.mark.parametrize("escrow", [0, 1, 3, 10_001, 2**61])
 def test_a_settlement_never_pays_more_than_the_escrow_holds(rule, escrow):
     for present in SUBSETS:
@@ -247,13 +251,17 @@ def test_a_settlement_never_pays_more_than_the_escrow_holds(rule, escrow):
         assert len({effect.member for effect in paid}) == len(paid)
 
 
-@by_rule([rule for rule in EXAMPLES if rule.id.startswith("select/") and rule.id in {k.id for k in OURS}])
+@by_rule(
+    [rule for rule in EXAMPLES if rule.id.startswith("select/") and rule.id in {k.id for k in OURS}]
+)
 def test_a_selection_is_of_the_roster_and_spares_withholders_of_a_draw(rule):
     scene = maker.scene(rule)
     output = fold(rule, scene)
     chosen = [(subject.author, subject.group) for subject in output.subjects]
-    drawn = [fold(rule, dataclasses.replace(scene, inputs=dataclasses.replace(scene.inputs, beacon=bytes([at]) * 32))) for at in range(64)]  # fmt: skip
-    drawn = {tuple(subject.author for subject in each.subjects) for each in drawn}
+    beacons = [dataclasses.replace(scene.inputs, beacon=bytes([at]) * 32) for at in range(64)]
+    drawn = {
+        tuple(subject.author for subject in rule.fold((), inputs).subjects) for inputs in beacons
+    }
 
     assert chosen == sorted(set(chosen))
     assert set(chosen) <= {(seat.member, seat.group) for seat in scene.inputs.roster}

@@ -8,13 +8,13 @@ from __future__ import annotations
 import random
 
 import msgspec
+
 from support.play import Play, Promise
 from support.terms import RECIPES, WINDOW
 from support.world import World, digest, rotation
-
-from tallystick.ledger import kernel as kernel_module
 from tallystick.codec import decode
 from tallystick.errors import RejectedError
+from tallystick.ledger import kernel as kernel_module
 from tallystick.ledger.collect.notes import Forfeited, Paid, RoundEnded, Shut
 from tallystick.ledger.collect.rows import STAGES, TASKS, StageRow, TaskRow
 from tallystick.ledger.messages import (
@@ -96,28 +96,27 @@ class Chaos:
                 self.personas[name] = "absent"
 
     def _act(self, name):
-        persona = self.personas[name]
-        row = self.play.row
-        starting = row.phase == 0 and self.random.random() < 0.95  # else hardly any task starts
-        if persona == "honest" or starting:
-            return self._send(name, self.play.duties(name))
-        if persona == "absent":
-            return None
-        if persona == "late":
-            return self._send(name, self.play.duties(name)) if self.random.random() < 0.3 else None
-        if persona == "withholding":
-            kept = [
-                entry
-                for entry in self.play.duties(name)
-                if not entry.salt or self.random.random() < 0.3
-            ]
-            return self._send(name, kept)
-        if persona == "declining":
-            return self._send(name, [self._declined(entry) for entry in self.play.duties(name)])
-        if persona == "lying":
-            return self._send(name, [self._twisted(entry, name) for entry in self.play.duties(name)])
-        self._junk(name)
-        return self._send(name, self.play.duties(name) if self.random.random() < 0.5 else [])
+        persona, luck = self.personas[name], self.random.random()
+        owed = self.play.duties(name)
+        if self.play.row.phase == 0 and luck < 0.95:  # else hardly any task starts
+            persona = "honest"
+        match persona:
+            case "absent":
+                owed = []
+            case "late":
+                owed = owed if luck < 0.3 else []
+            case "withholding":
+                owed = [entry for entry in owed if not entry.salt or luck < 0.3]
+            case "declining":
+                owed = [self._declined(entry) for entry in owed]
+            case "lying":
+                owed = [self._twisted(entry, name) for entry in owed]
+            case "junk":
+                self._junk(name)
+                owed = owed if luck < 0.5 else []
+            case _:
+                pass
+        self._send(name, owed)
 
     def _send(self, name, entries):
         for entry in entries:  # one by one: a refused one does not take the others with it

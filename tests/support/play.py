@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from support.terms import WINDOW
 from support.world import digest, secret_of
-from tallystick.codec import encode
+from tallystick.codec import decode, encode
 from tallystick.crypto import keys
 from tallystick.crypto.hashes import sha256
 from tallystick.ledger.collect.attest import ATTEST_DOMAIN
@@ -17,7 +18,6 @@ from tallystick.ledger.collect.view import TaskView, attested_message, inputs_ro
 from tallystick.ledger.contracts import accounts
 from tallystick.ledger.messages import Collect, Entry, Open, Opening, ProposeTask
 from tallystick.ledger.terms import task_id
-from tallystick.codec import decode
 from tallystick.mechanisms.records import (
     Artefact,
     Attestation,
@@ -26,8 +26,6 @@ from tallystick.mechanisms.records import (
     Output,
     Seal,
 )
-
-from support.terms import WINDOW
 
 
 @dataclass(frozen=True)
@@ -95,9 +93,7 @@ class Play:
         return accounts.bond_of(self.world.state, self.task, member)
 
     def forfeited(self, member=None):
-        return sum(
-            note.micros for note in self.notes(Forfeited) if member in {None, note.member}
-        )
+        return sum(note.micros for note in self.notes(Forfeited) if member in {None, note.member})
 
     def paid(self, what="pay"):
         found = {}
@@ -113,8 +109,7 @@ class Play:
         return [
             note
             for note in self.notes(Shut)
-            if (note.key.stage, note.window) == (stage, window)
-            and number in {None, note.key.round}
+            if (note.key.stage, note.window) == (stage, window) and number in {None, note.key.round}
         ]
 
     # --- what a member sends ------------------------------------------------------------------

@@ -14,8 +14,10 @@ HALF = Need(1, 2)
 
 
 def stage(name, rule, **fields):
-    """Return a stage with every window of `WINDOW` ms; keywords beside its fields are parameters."""
-    known = {field: fields.pop(field) for field in tuple(fields) if field in Stage.__struct_fields__}
+    """Return a stage with windows of `WINDOW` ms; keywords beside its fields are parameters."""
+    known = {
+        field: fields.pop(field) for field in tuple(fields) if field in Stage.__struct_fields__
+    }
     if isinstance(known.get("of"), str):
         known["of"] = (known["of"],)
     for window in ("within", "reveal", "hold"):
@@ -113,12 +115,8 @@ def bflc(**fields):
 
 def contest(**fields):
     """Return last round's updates voted on, paid and aggregated; then new ones."""
-    draw = stage(
-        "draw", "select/lottery/1", source="members", seats=3, into=("trainers", "voters")
-    )
-    vote = stage(
-        "vote", "score/test-vote/1", of="screen@-1", who="voters", sealed=True, need=HALF
-    )
+    draw = stage("draw", "select/lottery/1", source="members", seats=3, into=("trainers", "voters"))
+    vote = stage("vote", "score/test-vote/1", of="screen@-1", who="voters", sealed=True, need=HALF)
     rank = stage("rank", "decide/all/1", of="vote")
     aggregate = stage("aggregate", "aggregate/test-hash/1", of="rank", who="members")
     pay = stage("pay", "settle/accepted/1", of="rank", purse=5000)
@@ -140,9 +138,7 @@ def contest(**fields):
 
 def trustfed(**fields):
     """Return groups whose updates are scored by the other groups and summed per group."""
-    groups = stage(
-        "groups", "select/test-groups/1", source="members", into=("trainers",), groups=2
-    )
+    groups = stage("groups", "select/test-groups/1", source="members", into=("trainers",), groups=2)
     update = update_stage(per_group=True)
     score = stage(
         "score", "score/test-vote/1", of="update", who="trainers:other", per_group=True,

@@ -104,7 +104,7 @@ class World:
         return outcome
 
     def refusal(self, member, message, dt=1000, **envelope):
-        """Send one message in a block of its own; return why it was refused, `None` if it was not."""
+        """Send one message in a block of its own; return why it was refused, or `None`."""
         tx = self.send(member, message, **envelope)
         outcome = self.seal(dt)
         assert tx in outcome.transactions or any(tx is found for found, _ in outcome.refused)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +44,7 @@ LOG = logging.getLogger(__name__)
 EPOCH = 1_767_225_600_000  # virtual time begins 2026-01-01T00:00:00Z
 BLOCK = 1000
 FUNDS = 1_000_000_000
+FLUSHERS = 4
 MOST_IDLE = 10_000
 
 
@@ -122,12 +125,14 @@ class Federation:
         self.blobs = FileBlobs(folder / "blobs", durable=setup.durable, grouped=True)
         self.workbench = Workbench(self.blobs)
         self._folds = FoldCache()
+        self._flushers = ThreadPoolExecutor(FLUSHERS, thread_name_prefix="flush")
         self.members = {name: self._member(name) for name in sorted(setup.trainers)}
 
     def close(self) -> None:
         """Close what is open."""
         for member in self.members.values():
             member.close()
+        self._flushers.shutdown()
         self.blobs.close()
         self.engine.close()
 
@@ -174,9 +179,9 @@ class Federation:
     def _flush(self) -> None:
         """Make durable what members said; nothing leaves this process before a block is sealed."""
         if self.setup.durable:
+            flushed = self._flushers.map(Member.flush, self.members.values())
             self.blobs.flush()
-            for member in self.members.values():
-                member.flush()
+            deque(flushed, maxlen=0)  # waits, and raises what a flush raised
 
     def row(self, task: bytes) -> TaskRow:
         """Return the task's row."""

@@ -27,7 +27,6 @@ beside the task file is passed on by its full path; ``path`` names another folde
 from __future__ import annotations
 
 import importlib
-import re
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -39,6 +38,7 @@ from tallystick.federation.task_file import Task
 from tallystick.lab.attacks.registry import assign, parse_attack
 from tallystick.lab.datasets import BUNDLED, load_table, split
 from tallystick.lab.demos.world import World, member_names
+from tallystick.lab.locate import located
 from tallystick.lab.partitions import partition
 from tallystick.lab.table_trainer import initial_parameters
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from tallystick.lab.attacks.attack import Attack
 
-__all__ = ["KEYS", "Cast", "cast_task", "load_cast", "locate"]
+__all__ = ["DATA", "KEYS", "MEMBERS", "Cast", "cast_task", "load_cast"]
 
 KEYS = (
     "members",
@@ -163,31 +163,6 @@ def cast_task(task: Task, folder: Path, *, seed: int | None = None) -> Cast:
     asked, world = _world(task, table, names, attackers, folder)
     initial = initial_parameters(world.train)
     return Cast(asked, chosen, world.trainers, initial, attackers, isolate, world)
-
-
-def locate(text: str, message: str) -> int:
-    """Return the line of a task file that a message is most likely about; 0 when none is.
-
-    The later something is quoted or said to have a value, the more it is to the point.
-    """
-    lines = [line.partition("#")[0] for line in text.splitlines()]
-    named = [quoted or key for quoted, key in re.findall(r"'([^']+)'|\b([a-z_]+) = ", message)]
-    for name in reversed(named):
-        word = re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])")
-        for number, line in enumerate(lines, 1):
-            if word.search(line):
-                return number
-    return 0
-
-
-def located(path: str | Path, error: ConfigError) -> ConfigError:
-    """Return the error with the file and line it is about; it keeps its hint."""
-    message = str(error)
-    if message.startswith(str(path)):
-        return error
-    text = Path(path).read_text(encoding="utf-8", errors="replace")
-    line = locate(text, message)
-    return ConfigError(f"{path}{f', line {line}' if line else ''}: {message}", hint=error.hint)
 
 
 def _world(

@@ -111,11 +111,7 @@ class Transaction:
     raw_body: bytes
     body: Body
     signature: bytes
-
-    @property
-    def hash(self) -> bytes:
-        """Identity of the transaction: hash of its wire form."""
-        return sha256("transaction", self.wire)
+    hash: bytes  # identity of the transaction: hash of its wire form
 
     @property
     def order(self) -> tuple[str, int, int]:
@@ -127,7 +123,8 @@ def sign_transaction(body: Body, secret: bytes, genesis: bytes) -> Transaction:
     """Return ``body`` signed for the ledger whose genesis hash is ``genesis``."""
     raw = encode(body)
     signature = keys.sign(secret, DOMAIN, genesis + raw)
-    return Transaction(encode(SignedTransaction(raw, signature)), raw, body, signature)
+    wire = encode(SignedTransaction(raw, signature))
+    return Transaction(wire, raw, body, signature, sha256("transaction", wire))
 
 
 def parse_transaction(wire: bytes, limits: Limits) -> Transaction:
@@ -146,7 +143,7 @@ def parse_transaction(wire: bytes, limits: Limits) -> Transaction:
         body = decode(Body, signed.body)
     except DecodeError as error:
         raise MalformedError(str(error)) from error
-    return Transaction(wire, signed.body, body, signed.signature)
+    return Transaction(wire, signed.body, body, signed.signature, sha256("transaction", wire))
 
 
 def check_transaction(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from typing import TypeVar
 
 from tallystick.tensors.layout import Layout, Segment
@@ -48,11 +50,21 @@ def stream(threads: int, work: Callable[[S], T], items: Iterable[S]) -> Iterator
     if threads < 2 or (isinstance(items, Sequence) and len(items) < 2):  # noqa: PLR2004
         yield from map(work, items)
         return
-    with ThreadPoolExecutor(threads) as pool:
-        running: list[Future[T]] = []
+    pool = _pool(threads, os.getpid())
+    running: list[Future[T]] = []
+    try:
         for item in items:
             running.append(pool.submit(work, item))
             if len(running) > threads:
                 yield running.pop(0).result()
+        while running:
+            yield running.pop(0).result()
+    finally:
         for future in running:
-            yield future.result()
+            future.cancel()
+
+
+@lru_cache(maxsize=4)
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """Return this process's threads: after a fork they are gone, and the child gets its own."""
+    return ThreadPoolExecutor(threads, thread_name_prefix=f"tensors-{process}")

@@ -300,7 +300,10 @@ def large(size, **fields):
     play = Play(
         World(names, audited=False),
         make_terms(
-            (update_stage(who="owner", need=Need(1)), SCREEN_ALL), (), members=names, holders="owner"
+            (update_stage(who="owner", need=Need(1)), SCREEN_ALL),
+            (),
+            members=names,
+            holders="owner",
         ),
     )
     play.until("screen", "attest")

@@ -135,9 +135,7 @@ def test_a_fault_of_one_group_stands_when_all_groups_are_void():
     pairs = [(key, play.world.stage(key).roster[0].member) for key in play.row.open]
     accused = ("charlie", "delta")
     for (key, name), bad in zip(pairs, accused, strict=True):
-        play.send(
-            name, Entry(1, 1, "complain", Complaint(bad.encode(), b"proof"), key.group)
-        )
+        play.send(name, Entry(1, 1, "complain", Complaint(bad.encode(), b"proof"), key.group))
     play.answer(*(name for name in play.names if name not in {name for _, name in pairs}))
     play.world.seal()
 

@@ -42,9 +42,7 @@ def test_members_sign_the_final_model_and_the_log_up_to_there():
     row = play.row
 
     assert row.model.root != play.terms.model.root
-    assert statement == sha256(
-        "final", play.task, encode(row.model), encode(opened + 1), log
-    )
+    assert statement == sha256("final", play.task, encode(row.model), encode(opened + 1), log)
 
 
 def test_whoever_signed_is_in_the_output_and_the_task_is_done():

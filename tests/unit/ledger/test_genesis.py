@@ -6,7 +6,14 @@ from support.world import make_genesis, public_of
 
 from tallystick.codec import encode
 from tallystick.errors import ConfigError, DecodeError
-from tallystick.ledger.genesis import Founder, Key, Limits, check_genesis, genesis_hash, load_genesis
+from tallystick.ledger.genesis import (
+    Founder,
+    Key,
+    Limits,
+    check_genesis,
+    genesis_hash,
+    load_genesis,
+)
 
 GENESIS = make_genesis()
 
@@ -21,7 +28,9 @@ def changed(**fields):
 
 WRONG = {
     "unsorted founders": changed(founders=GENESIS.founders[::-1]),
-    "a founder twice": changed(founders=(founder("alpha"), founder("alpha", public=public_of("x")))),
+    "a founder twice": changed(
+        founders=(founder("alpha"), founder("alpha", public=public_of("x")))
+    ),
     "a stranger as sealer": changed(sealer="zulu"),
     "too much money": changed(founders=(founder("alpha", 2**61), founder("bravo", 2**61))),
     "one key for two members": changed(

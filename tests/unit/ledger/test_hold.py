@@ -76,7 +76,9 @@ def test_a_vector_is_about_this_list():
 
     assert play.world.refused("alpha", Collect(play.task, (wrong,))).code == 511
     root = Opinion(play.world.stage(key).listed.root, (1,) * 6)
-    assert play.world.refused("alpha", Collect(play.task, (Entry(1, 1, "update", root),))).code == 511
+    assert (
+        play.world.refused("alpha", Collect(play.task, (Entry(1, 1, "update", root),))).code == 511
+    )
 
 
 @pytest.mark.parametrize("vector", [(1,) * 5, (1,) * 7, (), (2,) * 6, (-1,) * 6, (None,) * 6])

@@ -73,11 +73,13 @@ def wrong_blocks(block):
         ("receipts_root", bytes(32)),
         ("state_root", bytes(32)),
     ):
-        yield f"another {field}", Block(
-            msgspec.structs.replace(header, **{field: value}), block.transactions
+        yield (
+            f"another {field}",
+            Block(msgspec.structs.replace(header, **{field: value}), block.transactions),
         )
-    yield "older than its parent", Block(
-        msgspec.structs.replace(header, **late), block.transactions
+    yield (
+        "older than its parent",
+        Block(msgspec.structs.replace(header, **late), block.transactions),
     )
     yield "a transaction left out", Block(header, block.transactions[:-1])
     yield "a transaction twice", Block(header, (*block.transactions, block.transactions[-1]))

@@ -87,7 +87,9 @@ def test_a_key_of_small_order_is_never_attached(world):
     weak = RotateKey(Key(bytes(32), "owner"), bytes(64))
 
     assert type(world.refused("alpha", weak)) is MembershipError
-    assert type(world.refused("alpha", ProposeChange(Admit("echo", (weak.key,))))) is MembershipError
+    assert (
+        type(world.refused("alpha", ProposeChange(Admit("echo", (weak.key,))))) is MembershipError
+    )
 
 
 def test_two_rotations_in_one_block_leave_one_key_valid(world):

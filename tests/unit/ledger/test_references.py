@@ -21,9 +21,7 @@ UPDATE = update_stage(need=Need(3))
 
 
 def looking_back(*texts, rounds=8, close=()):
-    looks = tuple(
-        stage(f"look{at}", "decide/all/1", of=(text,)) for at, text in enumerate(texts)
-    )
+    looks = tuple(stage(f"look{at}", "decide/all/1", of=(text,)) for at, text in enumerate(texts))
     terms = make_terms((TRAINERS, UPDATE, *looks), (FUND,), close, rounds=rounds)
     return Play(World(), terms)
 
@@ -41,7 +39,9 @@ def void_rounds(play, *numbers):
             if output is not None:
                 seen[number, at] = {subject.id for subject in output.subjects}
         if play.row.round != number:
-            seen[number] = {subject.id for subject in (play.output("update", number) or Output()).subjects}
+            seen[number] = {
+                subject.id for subject in (play.output("update", number) or Output()).subjects
+            }
     return seen
 
 
@@ -72,7 +72,10 @@ def test_void_rounds_are_invisible(back):
             assert inputs[number] == set()
             continue
         expected = {
-            name + play.record(type(play.row.open[0])(play.task, 1, before[-back], "update", ""), name).root.hex()
+            name
+            + play.record(
+                type(play.row.open[0])(play.task, 1, before[-back], "update", ""), name
+            ).root.hex()
             for name in play.names
         }
         assert inputs[number] == expected

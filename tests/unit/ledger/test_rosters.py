@@ -57,9 +57,7 @@ def test_a_roster_is_kept_when_its_round_completes():
 def test_a_void_round_discards_its_rosters():
     pick = stage("pick", "select/lottery/1", source="members", seats=2, into=("team",))
     wide = stage("wide", "select/all/1", source="members", into=("team",))
-    play = Play(
-        World(), make_terms((pick, ask("team", need=Need(2)), wide), (FUND,), rounds=3)
-    )
+    play = Play(World(), make_terms((pick, ask("team", need=Need(2)), wide), (FUND,), rounds=3))
     play.until("ask")
     play.until_round(2)
     assert len(members_of(play, "team")) == 2

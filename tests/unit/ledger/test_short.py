@@ -40,8 +40,8 @@ def test_need_is_a_number_or_more_than_a_share(need, roster, fewest):
     assert need.reachable(roster) == (fewest is not None)
 
 
-def short_seal(reruns, need=Need(3)):
-    play = Play(World(), simple(update={"need": need, "short": rerun(reruns)}, rounds=5))
+def short_seal(reruns):
+    play = Play(World(), simple(update={"need": Need(3), "short": rerun(reruns)}, rounds=5))
     play.until("update", "seal")
     return play, play.row.open[0]
 
@@ -103,9 +103,7 @@ def test_a_void_round_gives_its_bonds_back_and_keeps_forfeits():
 
 def test_a_void_round_pays_nobody_and_keeps_the_model():
     cohort = stage("late", "decide/screened/1", of="update", cohort=4)
-    terms = make_terms(
-        (*chain_fl().round, cohort), (FUND,), rounds=2, pins=chain_fl().pins
-    )
+    terms = make_terms((*chain_fl().round, cohort), (FUND,), rounds=2, pins=chain_fl().pins)
     play = Play(World(), terms)
     before = play.row.model
     play.until("update", "seal")

@@ -40,7 +40,9 @@ ENVELOPES = [
 ]
 
 
-@pytest.mark.parametrize(("why", "wrong", "error", "code"), ENVELOPES, ids=[e[0] for e in ENVELOPES])
+@pytest.mark.parametrize(
+    ("why", "wrong", "error", "code"), ENVELOPES, ids=[e[0] for e in ENVELOPES]
+)
 def test_a_wrong_envelope_is_refused_without_trace(world, why, wrong, error, code):
     refused = world.refused(**{"member": "alpha", "message": PAY, "key": 0, **wrong})
 
@@ -145,8 +147,9 @@ def malformed(world):
     yield "a body that is no body", encode((b"\x90", tx.signature))
     yield "an unknown message", encode((encode(("alpha", 0, 1, START, (99,))), tx.signature))
     yield "a capital in a name", encode((body.replace(b"alpha", b"Alpha"), tx.signature))
-    yield "a long form of a small integer", encode(
-        (body.replace(b"\xa5bravo\x05", b"\xa5bravo\xcc\x05"), tx.signature)
+    yield (
+        "a long form of a small integer",
+        encode((body.replace(b"\xa5bravo\x05", b"\xa5bravo\xcc\x05"), tx.signature)),
     )
     yield "nothing to pay", encode((body.replace(b"\xa5bravo\x05", b"\xa5bravo\x00"), tx.signature))
     yield "too large", encode((bytes(64 * 1024), tx.signature))
@@ -189,7 +192,9 @@ def test_a_transaction_refused_inside_a_block_leaves_its_code_and_nothing_else(w
 @pytest.mark.parametrize("wrong", [{"until": START}, {"nonce": 0, "chain": bytes(32)}])
 def test_no_block_holds_a_transaction_with_a_wrong_envelope(world, wrong):
     bad = world.sign("alpha", PAY, **wrong)
-    good = world.kernel.propose(world.state, world.head, world.now + 1000, [world.sign("alpha", PAY)])
+    good = world.kernel.propose(
+        world.state, world.head, world.now + 1000, [world.sign("alpha", PAY)]
+    )
     block = msgspec.structs.replace(good.block, transactions=(bad.wire,))
 
     with pytest.raises(InvalidBlockError):

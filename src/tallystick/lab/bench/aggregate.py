@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 __all__ = ["SAYS", "measure_aggregation"]
 
 SAYS = (
-    "Parameters of all updates together, a second. Ours reads screened updates from the store, "
-    "and writes and fingerprints the new model, not flushed; numpy.average weighs float32 rows "
-    "that lie ready in memory. Both in the same run, in turn."
+    "Parameters of all updates together, a second. Both weigh by whole numbers of examples, as "
+    "federated averaging does. Ours reads screened updates from the store, and writes and "
+    "fingerprints the new model, not flushed; numpy.average has float32 rows ready in memory. "
+    "Both in the same run, in turn."
 )
 MODEL = "parameters"
 CAP = 1000
@@ -121,7 +122,7 @@ def _time_fold(rule: Rule, inputs: Inputs, blobs: FileBlobs) -> float:
 
 def _time_average(members: int, parameters: int) -> float:
     rows = np.stack([_row(number, parameters) for number in range(members)])
-    weights = np.arange(1, members + 1, dtype=np.float32)
+    weights = np.arange(1, members + 1)
     started = time.perf_counter()
     np.average(rows, axis=0, weights=weights)
     return time.perf_counter() - started
