@@ -21,14 +21,12 @@ from tallystick.lab.demos.world import build_world, scratch_folder, watch_rounds
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from tallystick.federation.run import Run
     from tallystick.lab.demos.options import Demo, DemoOptions
     from tallystick.lab.demos.world import World
 
 __all__ = ["measure_accuracy", "open_world", "poison_checks", "tell_defended"]
 
 PLAIN = "chain-fl"  # everybody's update, averaged: what is left without a defence
-COLLAPSE = 0.2  # how far below centralised training a broken model is at least
 
 
 def tell_defended(demo: Demo, options: DemoOptions) -> Story:
@@ -95,17 +93,7 @@ def poison_checks(story: Story) -> Iterable[Check]:
     world = story.world
     if not world.poisoners:
         return
-    with scratch_folder() as folder:
-        plain = world.run(folder, recipe=PLAIN)
-        undefended = world.measure(plain.model)
-    story.metrics["accuracy_undefended"] = undefended
-    if reverses_mean(world.attackers, len(world.members)):
-        yield at_most(
-            "undefended-collapses",
-            undefended,
-            rounded(world.centralised - COLLAPSE),
-            f"Averaged without a defence, the same updates give {_percent(undefended)}.",
-        )
+    yield from _against_averaging(story)
     rows = len(world.judges)
     poison = measure_poison(world, story.run)
     story.metrics |= {
@@ -114,13 +102,48 @@ def poison_checks(story: Story) -> Iterable[Check]:
         "poisoned_worst_effect": poison.worst,
         "poisoned_worst_effect_rows": rows,
     }
+    if promises.is_measured(world):
+        yield at_most(
+            "poison-without-effect",
+            rounded(poison.worst),
+            promises.EFFECT,
+            f"{poison.refused} of {poison.sent} poisoned updates were refused; without any one of "
+            f"the others, accuracy on {rows} rows would have moved by {100 * poison.worst:.2f} "
+            "points at most.",
+        )
+
+
+def _against_averaging(story: Story) -> Iterable[Check]:
+    """Yield how plain averaging fares with the same attackers, and without them."""
+    world = story.world
+    with scratch_folder() as folder:
+        undefended = world.measure(world.run(folder, recipe=PLAIN).model)
+    story.metrics["accuracy_undefended"] = undefended
+    own, central = story.metrics["accuracy"], story.metrics["accuracy_centralised"]
+    measured = promises.is_measured(world)
+    if reverses_mean(world.attackers, len(world.members)) and own is not None:
+        learnable = central - world.constant >= promises.COLLAPSE
+        if measured or learnable:
+            yield at_most(
+                "undefended-collapses",
+                undefended,
+                rounded((central if measured else own + promises.COLLAPSE / 2) - promises.COLLAPSE),
+                f"Averaged without a defence, the same updates give {_percent(undefended)}.",
+            )
+    bound = promises.loss_bound(world)
+    if bound is None:
+        return
+    honest = world.honest
+    with scratch_folder() as folder:
+        clean = honest.measure(honest.run(folder, recipe=PLAIN).model, world.judges)
+    kept = world.measure(story.run.model, world.judges)
+    story.metrics["accuracy_without_attackers"] = clean
     yield at_most(
-        "poison-without-effect",
-        rounded(poison.worst),
-        promises.effect_bound(rows),
-        f"{poison.refused} of {poison.sent} poisoned updates were refused; without any one of the "
-        f"others, accuracy on {rows} rows would have moved by {100 * poison.worst:.2f} points "
-        "at most.",
+        "attack-costs-little",
+        None if clean is None or kept is None else rounded(clean - kept),
+        bound,
+        f"Plain averaging of the same members, all honest, gives {_percent(clean)} "
+        f"{world.metric} on {len(world.judges)} rows; this run gives {_percent(kept)}.",
     )
 
 

@@ -11,11 +11,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tallystick.lab.demos.world import World
 
-__all__ = ["EFFECT", "LEDGER_BYTES", "effect_bound", "gap_bound", "honest_bound"]
+__all__ = [
+    "COLLAPSE",
+    "EFFECT",
+    "LEDGER_BYTES",
+    "gap_bound",
+    "honest_bound",
+    "is_measured",
+    "loss_bound",
+]
 
 LEDGER_BYTES = 512  # seal and reveal of one update, whatever the model's size
 EFFECT = 0.01  # what a poisoned update may move accuracy by
+COLLAPSE = 0.2  # how far below centralised training a broken model is at least
+LOSS = 0.05  # what a defence may cost on a table nobody has seen, its rows dealt evenly
 ALPHA = 0.5  # rows dealt more unevenly than this: nothing was measured
+
+MEASURED = ("breast_cancer", "digits")
 
 # How far below centralised training the worst seed may end, by recipe, then IID clean or attacked,
 # then Dirichlet 0.5 clean and attacked; on breast_cancer.
@@ -24,8 +36,7 @@ GAPS = {
     "bflc": (0.035, 0.035, 0.055, 0.065),
     "chain-fl": (0.035, None, 0.035, None),
 }
-OTHER_DATA = 0.01  # what any other table is granted on top
-OTHER_ROWS = 3  # or as many test rows, where those are worth more
+DIGITS = 0.01  # what digits are granted on top
 
 # The largest share of honest updates refused, in the same order.
 HONEST = {
@@ -34,12 +45,16 @@ HONEST = {
 }
 
 
+def is_measured(world: World) -> bool:
+    """Whether anything was measured on this table, dealt like this."""
+    kind, _, alpha = world.partition.partition(":")
+    return world.data in MEASURED and (kind == "iid" or float(alpha) >= ALPHA)
+
+
 def gap_bound(world: World) -> float | None:
     """Return how far accuracy may stay below centralised training; `None` without a promise."""
     bound = _pick(GAPS.get(world.recipe), world)
-    if bound is None or world.data == "breast_cancer":
-        return bound
-    return max(bound + OTHER_DATA, OTHER_ROWS * world.one_row)
+    return bound if bound is None or world.data != "digits" else bound + DIGITS
 
 
 def honest_bound(world: World) -> float | None:
@@ -47,15 +62,17 @@ def honest_bound(world: World) -> float | None:
     return _pick(HONEST.get(world.recipe), world)
 
 
-def effect_bound(rows: int) -> float:
-    """Return what a poisoned update may move accuracy by: a point, and never less than a row."""
-    return max(EFFECT, 1 / rows)
+def loss_bound(world: World) -> float | None:
+    """Return what a defence may cost where there is no promise against centralised training.
+
+    `None` where rows are dealt unevenly: how much that costs depends on the table.
+    """
+    if is_measured(world) or world.partition != "iid":
+        return None
+    return max(LOSS, 3 / len(world.judges))
 
 
 def _pick(bounds: tuple[float | None, ...] | None, world: World) -> float | None:
-    if bounds is None:
+    if bounds is None or not is_measured(world):
         return None
-    kind, _, alpha = world.partition.partition(":")
-    if kind != "iid" and float(alpha) < ALPHA:
-        return None
-    return bounds[2 * (kind != "iid") + bool(world.poisoners)]
+    return bounds[2 * (world.partition != "iid") + bool(world.poisoners)]

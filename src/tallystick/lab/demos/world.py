@@ -92,6 +92,18 @@ class World:
         return frozenset(name for name, attack in self.attackers.items() if poisons(attack))
 
     @property
+    def honest(self) -> World:
+        """The same members and data, and nobody attacks."""
+        return replace(self, attackers={}, plans=())
+
+    @property
+    def constant(self) -> float:
+        """What always giving the same answer is worth."""
+        if self.test.classes is None:
+            return 0.0
+        return float(np.bincount(self.test.y).max()) * self.one_row
+
+    @property
     def metric(self) -> str:
         """What accuracy means here: ``accuracy``, or ``r2`` for quantities."""
         return score_name(self.train)
