@@ -226,6 +226,10 @@ def check_terms(terms: Terms, *, trial: bool, faults: int) -> Plan:
     if not any(not step.on_ledger and not step.stage.of for step in plan.phases[ROUND]):
         msg = "a round needs a stage that asks somebody for something new"
         raise BadTermsError(msg)
+    stages = (*terms.setup, *terms.round, *terms.close)
+    if terms.keep == "best" and not any(s.rule.startswith("score/report/") for s in stages):
+        msg = "keep = 'best' needs a stage that reports scores, and there is none"
+        raise BadTermsError(msg)
     pins = {pin.rule: pin.digest for pin in terms.pins}
     sizes = {name: len(terms.roster(name)) for name in _named(terms)}
     sizes["@parties"] = len(terms.parties)
