@@ -215,9 +215,8 @@ class Member:
                 LOG.info("%s waits: %s", self.identity.member, error)
                 return None
             except TrainerError as error:
-                LOG.warning(
-                    "%s loses its turn: %s\n%s", self.identity.member, error, error.traceback
-                )
+                told = f"\n{error.traceback.rstrip()}" if error.traceback else ""
+                LOG.warning("%s loses its turn: %s%s", self.identity.member, error, told)
                 return Complaint(evidence=f"trainer: {error}".encode()[:MOST_REASON_BYTES])
             if record is None:
                 return None

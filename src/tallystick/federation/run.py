@@ -69,7 +69,10 @@ class Run:
     status, cause
         How the task ended: ``done``, ``void``, ``aborted`` or ``suspended``, and why.
     model
-        The final parameters by name; `None` when no round completed or there is no common model.
+        The final parameters by name, the initial ones when no round completed; `None` without a
+        common model.
+    completed
+        Learning rounds that completed.
     bundle, model_file
         The proof, and the model as a canonical safetensors file.
     genesis, model_root, state_root
@@ -196,8 +199,9 @@ def _finish(
     write_bundle(bundle, engine, row.id, federation.blobs)
     (folder / "genesis.bin").write_bytes(encode(engine.genesis))
     (folder / "task.toml").write_text(task_text(task), encoding="utf-8")
-    trained = completed > 0 and row.model is not None
-    model_file = folder / "model.safetensors" if trained else None
+    if not completed:
+        LOG.warning("no round completed: the model is the initial one; see %s", folder / "run.log")
+    model_file = None if row.model is None else folder / "model.safetensors"
     model = None
     if row.model is not None and terms.model is not None and model_file is not None:
         data = federation.blobs.open(row.model.root)
@@ -224,7 +228,7 @@ def _finish(
         height=engine.head.height,
         genesis=engine.head.chain.hex(),
         state_root=engine.head.state_root.hex(),
-        model_root=row.model.root.hex() if row.model and trained else "",
+        model_root=row.model.root.hex() if row.model else "",
         model=model,
         model_file=model_file,
         bundle=bundle,
@@ -261,7 +265,11 @@ def _initial_model(
     blobs = FileBlobs(folder / "blobs", durable=durable)
     writer = blobs.create()
     try:
-        return write_model(as_arrays(initial), writer)
+        arrays = as_arrays(initial)
+        if not arrays:
+            msg = "the initial parameters hold no tensor"
+            raise ConfigError(msg)
+        return write_model(arrays, writer)
     except BaseException:
         writer.abort()
         raise
