@@ -175,21 +175,21 @@ def _stage(name: str, table: Mapping[str, Any], phase: str, members: int) -> Sta
         return Stage(
             name=name,
             rule=kind.id,
-            who=_text(table, "who", name),
-            source=_text(table, "from", name),
-            of=_texts(table, "of", name),
+            who=_text(table, "who"),
+            source=_text(table, "from"),
+            of=_texts(table, "of"),
             refs=tuple((key, str(table[key])) for key in sorted(kind.refs) if key in table),
-            parent=_text(table, "parent", name),
-            into=_texts(table, "into", name),
-            per_group=_per_group(table, name),
+            parent=_text(table, "parent"),
+            into=_texts(table, "into"),
+            per_group=_per_group(table),
             sealed=sealed,
             within=milliseconds(table.get("within", WITHIN if asks else 0), "within"),
             reveal=milliseconds(table.get("reveal", REVEAL if sealed else 0), "reveal"),
             hold=milliseconds(table.get("hold", HOLD if holds else 0), "hold"),
-            bond=_amount(table, "bond", name),
-            forfeit=_amount(table, "forfeit", name),
-            need=_need(table.get("need", 1), name),
-            short=_short(table.get("short", "abort" if phase == "setup" else "void"), name),
+            bond=_amount(table, "bond"),
+            forfeit=_amount(table, "forfeit"),
+            need=_need(table.get("need", 1)),
+            short=_short(table.get("short", "abort" if phase == "setup" else "void")),
             parameters=tuple(sorted(parameters.items())),
         )
     except ConfigError as error:
@@ -209,57 +209,57 @@ def _value(stage: str, key: str, value: object, members: int) -> Any:  # noqa: A
     raise ConfigError(msg, hint="write shares in basis points and money in micro-units")
 
 
-def _text(table: Mapping[str, Any], key: str, stage: str) -> str:
+def _text(table: Mapping[str, Any], key: str) -> str:
     value = table.get(key, "")
     if not isinstance(value, str):
-        msg = f"key '{key}' of stage '{stage}' is no text"
+        msg = f"key '{key}' is no text"
         raise ConfigError(msg)
     return value
 
 
-def _texts(table: Mapping[str, Any], key: str, stage: str) -> tuple[str, ...]:
+def _texts(table: Mapping[str, Any], key: str) -> tuple[str, ...]:
     value = table.get(key, ())
     if isinstance(value, str):
         return (value,)
     items = cast("list[object]", value) if isinstance(value, list | tuple) else [None]
     if all(isinstance(item, str) for item in items):
         return tuple(cast("list[str]", items))
-    msg = f"key '{key}' of stage '{stage}' is neither a text nor a list of texts"
+    msg = f"key '{key}' is neither a text nor a list of texts"
     raise ConfigError(msg)
 
 
-def _per_group(table: Mapping[str, Any], stage: str) -> bool:
+def _per_group(table: Mapping[str, Any]) -> bool:
     value = table.get("per", "")
     if value not in {"", "group"}:
-        msg = f"key 'per' of stage '{stage}': only \"group\" is possible"
+        msg = "key 'per': only \"group\" is possible"
         raise ConfigError(msg)
     return value == "group"
 
 
-def _amount(table: Mapping[str, Any], key: str, stage: str) -> int:
+def _amount(table: Mapping[str, Any], key: str) -> int:
     value = table.get(key, 0)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**62:
-        msg = f"key '{key}' of stage '{stage}' is no amount of micro-units"
+        msg = f"key '{key}' is no amount of micro-units"
         raise ConfigError(msg)
     return value
 
 
-def _need(value: object, stage: str) -> Need:
+def _need(value: object) -> Need:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32:
         return Need(value)
     match = (
         re.match(r"^([0-9]{1,4})/([1-9][0-9]{0,3})\Z", value) if isinstance(value, str) else None
     )
     if match is None or int(match[1]) >= int(match[2]):
-        msg = f"key 'need' of stage '{stage}': a number, or a share: \"1/2\" is more than half"
+        msg = "key 'need': a number, or a share: \"1/2\" is more than half"
         raise ConfigError(msg)
     return Need(int(match[1]), int(match[2]))
 
 
-def _short(value: object, stage: str) -> Short:
+def _short(value: object) -> Short:
     match = re.match(r"^(?:rerun:([0-9]{1,2})|void|abort)\Z", str(value))
     if match is None:
-        msg = f'key \'short\' of stage \'{stage}\': "rerun:K", "void" or "abort"'
+        msg = 'key \'short\': "rerun:K", "void" or "abort"'
         raise ConfigError(msg)
     if match[1] is not None:
         return Short(int(match[1]), "void")

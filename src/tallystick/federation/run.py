@@ -262,13 +262,13 @@ def _initial_model(
         if not callable(maker):
             return None
         initial = maker()
+    arrays = as_arrays(initial)
+    if not arrays:
+        msg = "the initial parameters hold no tensor"
+        raise ConfigError(msg)
     blobs = FileBlobs(folder / "blobs", durable=durable)
     writer = blobs.create()
     try:
-        arrays = as_arrays(initial)
-        if not arrays:
-            msg = "the initial parameters hold no tensor"
-            raise ConfigError(msg)
         return write_model(arrays, writer)
     except BaseException:
         writer.abort()

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tallystick.codec import decode, encode
+from tallystick.codec import MAX_U63, decode, encode
 from tallystick.errors import ConfigError, TallyError
+from tallystick.federation.locate import located
 from tallystick.federation.recipes import Recipe, load_recipe, milliseconds, parse_recipe
 from tallystick.ledger.collect.recipe import MOST_ROUNDS, check_terms
 from tallystick.ledger.terms import Pin, Roster, Setting, Terms
@@ -105,7 +106,7 @@ class Task:
         """
         file = Path(path)
         try:
-            text = file.read_text(encoding="utf-8")
+            text = file.read_text(encoding="utf-8-sig")
             table = tomllib.loads(text)
         except OSError as error:
             msg = f"{file}: {error.strerror or error}"
@@ -116,9 +117,7 @@ class Task:
         try:
             return cls.parse(table)
         except ConfigError as error:
-            line = _line_of(text, str(error))
-            msg = f"{file}{f', line {line}' if line else ''}: {error}"
-            raise ConfigError(msg, hint=error.hint) from error
+            raise located(file, error) from error
 
     @classmethod
     def parse(cls, table: Mapping[str, Any]) -> Task:
@@ -135,12 +134,13 @@ class Task:
                 raise ConfigError(msg, hint=f"known: {', '.join(KEYS)}")
         for key, kind in (("name", str), ("recipe", str), ("rounds", int), ("score", str)):
             if key in table and (not isinstance(table[key], kind) or isinstance(table[key], bool)):
-                msg = f"key '{key}' is not a {kind.__name__}"
+                msg = f"key '{key}' is no {'whole number' if kind is int else 'text'}"
                 raise ConfigError(msg)
         for key in ("train", "stage", "rosters", "simulate"):
             if not isinstance(table.get(key, {}), dict):
                 msg = f"key '{key}' is not a table"
                 raise ConfigError(msg)
+        _check_numbers(table)
         if "name" not in table:
             msg = "the key 'name' is missing"
             raise ConfigError(msg)
@@ -232,6 +232,18 @@ def resolve_terms(
     return terms
 
 
+def _check_numbers(table: Mapping[str, Any]) -> None:
+    """Refuse whole numbers that no ledger holds, wherever they stand."""
+    for key, value in table.items():
+        values = cast("list[object]", value) if isinstance(value, list) else [value]
+        for item in values:
+            if isinstance(item, dict):
+                _check_numbers(cast("dict[str, Any]", item))
+            elif isinstance(item, int) and not -MAX_U63 <= item <= MAX_U63:
+                msg = f"key '{key}' holds {item}, which does not fit 63 bits"
+                raise ConfigError(msg)
+
+
 def _rosters(task: Task, recipe: Recipe, members: Sequence[str]) -> dict[str, tuple[str, ...]]:
     rosters = {name: tuple(sorted(set(named))) for name, named in task.rosters.items()}
     for name in recipe.rosters:
@@ -257,13 +269,3 @@ def _setting(name: str, value: object) -> Setting:
         return Setting(name, "str", value)
     msg = f"train.{name} is a {type(value).__name__}: only numbers, texts and booleans"
     raise ConfigError(msg)
-
-
-def _line_of(text: str, message: str) -> int:
-    """Return the first line that mentions what a message quotes; 0 when none does."""
-    for quoted in re.findall(r"'([^']+)'", message):
-        for number, line in enumerate(text.splitlines(), 1):
-            bare = line.partition("#")[0]
-            if re.search(rf"(^|[^\w.-]){re.escape(quoted)}($|[^\w.-])", bare):
-                return number
-    return 0

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from tallystick.errors import ConfigError
 from tallystick.federation.arrays import as_arrays
+from tallystick.federation.locate import located
 from tallystick.federation.task_file import resolve_terms
 from tallystick.federation.trainer import as_trainer
-from tallystick.lab.locate import located
 from tallystick.lab.simulate_table import Cast, load_cast
 from tallystick.tensors.model import spec_of
 

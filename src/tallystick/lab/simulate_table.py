@@ -34,11 +34,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tallystick.errors import ConfigError
+from tallystick.federation.locate import located
 from tallystick.federation.task_file import Task
 from tallystick.lab.attacks.registry import assign, parse_attack
 from tallystick.lab.datasets import BUNDLED, load_table, split
 from tallystick.lab.demos.world import World, member_names
-from tallystick.lab.locate import located
 from tallystick.lab.partitions import partition
 from tallystick.lab.table_trainer import initial_parameters
 

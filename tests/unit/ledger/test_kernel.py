@@ -127,6 +127,16 @@ def test_proposals_are_ordered_by_member_key_and_nonce(world):
     assert outcome.transactions == (txs[1], txs[3], txs[2], txs[0])
 
 
+def test_a_block_in_another_order_is_refused_though_its_roots_are_right(world):
+    first, second = world.sign("alpha", PAY), world.sign("charlie", PAY)
+    poor = world.sign("delta", Transfer("bravo", 2**60))  # refused, so its nonce stays unspent
+    world.forced(first, second, poor)
+
+    for order in ((second, first), (poor, poor)):
+        with pytest.raises(InvalidBlockError, match="canonical order"):
+            world.forced(*order)
+
+
 def test_a_row_is_proven_present_and_another_absent(world):
     world.accept("alpha", PAY)
     root = world.head.state_root
@@ -175,6 +185,19 @@ def test_what_exceeds_a_share_goes_into_the_next_blocks_in_order():
 
     assert world.pending == []
     assert last_nonce(world.state, "alpha", 0) == last.body.nonce
+
+
+def test_a_small_transaction_does_not_overtake_a_large_one_that_waits():
+    world = World(limits=SMALL)
+    first = [world.send("alpha", ProposeTask(simple(name=name))) for name in ("one", "two")]
+    small = world.send("alpha", PAY)
+    outcome = world.seal()
+    assert len(first[0].wire) + len(small.wire) < 1000 < 2 * len(first[0].wire)
+    assert outcome.transactions == (first[0],)
+    world.pending = [tx for tx, _ in outcome.refused]
+    world.seal()
+
+    assert world.outcomes[-1].transactions == (first[1], small)
 
 
 def test_no_block_is_larger_than_the_limit_and_none_starves():

@@ -306,6 +306,17 @@ def test_a_removed_member_leaves_running_tasks_to_the_others(world):
     assert set(play.paid()) <= set(gone)
 
 
+def test_a_removed_member_is_not_asked_again(world):
+    play = Play(world, simple(rounds=3))
+    play.until("update", "seal")
+    world.vote(Remove("delta"))
+    play.until_round(2, absent=("delta",))
+    play.until("update", "seal", absent=("delta",))
+
+    assert [seat.member for seat in world.stage(play.row.open[0]).roster] == list(play.names[:3])
+    assert [seat.member for seat in play.view.roster("members")] == list(play.names[:3])
+
+
 def test_founders_keys_have_roles():
     founder = Founder(
         "alpha", (Key(public_of("alpha"), "owner"), Key(public_of("alpha", 1), "validator")), 5

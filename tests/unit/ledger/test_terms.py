@@ -52,7 +52,7 @@ WHOLE = {
     "without rounds": (terms_with(rounds=0), "rounds"),
     "of too many rounds": (terms_with(rounds=100_001), "rounds"),
     "without stages": (make_terms(()), "needs a stage that asks"),
-    "without an approval window": (terms_with(approve_within=0), "approval window"),
+    "without an approval window": (terms_with(approve_within=0), "approve_within"),
     "without a gap": (terms_with(gap=0), "gap"),
     "held by nobody": (terms_with(holders="nobody"), "holders 'nobody'"),
     "without members": (changed(terms_with(), rosters=()), "'members' is one of them"),

@@ -2,13 +2,15 @@
 
 import msgspec
 import pytest
+from support.play import Play
+from support.terms import simple
 from support.world import START, VALIDITY, World, make_genesis, secret_of
 
 from tallystick.codec import encode
 from tallystick.crypto import keys
 from tallystick.ledger.genesis import Limits
 from tallystick.ledger.kernel import InvalidBlockError
-from tallystick.ledger.messages import Transfer
+from tallystick.ledger.messages import Collect, Transfer
 from tallystick.ledger.transaction import (
     BadNonceError,
     BadSignatureError,
@@ -187,6 +189,18 @@ def test_a_transaction_refused_inside_a_block_leaves_its_code_and_nothing_else(w
     assert [receipt.code for receipt in outcome.receipts] == [411, 0]
     assert outcome.receipts[0].events == ()
     assert world.forced(poor).changes == {}
+
+
+def test_a_refusal_after_something_was_written_undoes_it(world):
+    play = Play(world, simple())
+    key = play.row.open[0]
+    good = play.entry(key, "bravo")
+    bad = msgspec.structs.replace(good, stage="nothing")
+    outcome = world.forced(world.sign("bravo", Collect(play.task, (good, bad))))
+
+    assert [receipt.code for receipt in outcome.receipts] == [503]
+    assert outcome.changes == {}
+    assert outcome.logged == ()
 
 
 @pytest.mark.parametrize("wrong", [{"until": START}, {"nonce": 0, "chain": bytes(32)}])

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tallystick.lab.demos import promises
-from tallystick.lab.demos.cases import Case, Outcome, over_seeds, record_over, run_cases
 from tallystick.lab.demos.capture import capture_cases
+from tallystick.lab.demos.cases import Case, Outcome, over_seeds, record_over, run_cases
 from tallystick.lab.demos.checks import Check, at_least, at_most, mean_and_worst, same
 from tallystick.lab.demos.defended import open_world
 from tallystick.lab.demos.probes import probe, probe_checks
@@ -75,7 +75,9 @@ def _accuracy(found: dict[str, list[Outcome]]) -> Iterable[Check]:
     for attack in COLLUSION:
         label = f"{attack.replace(':', '-')}-iid"
         says = f"Accuracy with {BAD} of 20 colluding, {attack}"
-        yield from mean_and_worst(f"2-collusion-{label}", values(label), says, mean=0.92, worst=0.87)
+        yield from mean_and_worst(
+            f"2-collusion-{label}", values(label), says, mean=0.92, worst=0.87
+        )
         plain = [one.plain for one in found[label] if one.plain is not None]
         if plain:
             yield at_most(

@@ -120,7 +120,7 @@ def update_bytes(path: Path) -> list[int]:
     revealed: set[tuple[int, str, str]] = set()
     with Bundle(path) as bundle:
         for leaf in bundle.leaves():
-            note = decode(Note, leaf)
+            note = decode(Note, leaf)  # pyright: ignore[reportArgumentType] - a union is a type
             if not isinstance(note, Signed):
                 continue
             body = parse_signed(note.wire)

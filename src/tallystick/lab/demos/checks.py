@@ -8,19 +8,27 @@ from __future__ import annotations
 import math
 import operator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["Check", "Value", "at_least", "at_most", "below", "mean_and_worst", "same", "shown"]
+__all__ = [
+    "Check",
+    "Value",
+    "at_least",
+    "at_most",
+    "holds",
+    "mean_and_worst",
+    "rounded",
+    "same",
+]
 
 Value: TypeAlias = "float | str | bool | None"
 
 OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
-    "<": operator.lt,
     "==": operator.eq,
 }
 
@@ -74,14 +82,14 @@ def at_least(name: str, measured: Value, bound: float, says: str) -> Check:
     return Check(name, measured, ">=", bound, says)
 
 
-def below(name: str, measured: Value, bound: float, says: str) -> Check:
-    """Return a check that ``measured`` stays below ``bound``."""
-    return Check(name, measured, "<", bound, says)
-
-
 def same(name: str, measured: Value, expected: Value, says: str) -> Check:
     """Return a check that ``measured`` is exactly what is expected."""
     return Check(name, measured, "==", expected, says)
+
+
+def holds(name: str, fact: Value, says: str) -> Check:
+    """Return a check that something is so."""
+    return Check(name, fact, "==", bound=True, says=says)
 
 
 def mean_and_worst(
@@ -111,6 +119,12 @@ def mean_and_worst(
         yield make(f"{name}-worst", rounded(extreme), worst, f"{says}: the worst seed.")
 
 
+@overload
+def rounded(value: float) -> float: ...
+@overload
+def rounded(value: None) -> None: ...
+@overload
+def rounded(value: float | None) -> float | None: ...
 def rounded(value: float | None) -> float | None:
     """Drop what a sum of floats leaves behind the ninth decimal."""
     return None if value is None else round(value, 9)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from tallystick.lab.attacks.attack import Attack, Composite
 from tallystick.lab.attacks.sign_flip import SignFlip
 from tallystick.lab.demos import promises
-from tallystick.lab.demos.checks import Check, at_most, rounded
+from tallystick.lab.demos.checks import Check, at_least, at_most, rounded
 from tallystick.lab.demos.effect import measure_poison
 from tallystick.lab.demos.probes import probe, probe_checks
-from tallystick.lab.demos.result import Story
 from tallystick.lab.demos.record import record_checks
+from tallystick.lab.demos.result import Story
 from tallystick.lab.demos.world import build_world, scratch_folder, watch_rounds
 
 if TYPE_CHECKING:
@@ -78,6 +78,15 @@ def measure_accuracy(story: Story) -> Iterable[Check]:
         "metric": world.metric,
     }
     bound = promises.gap_bound(world)
+    if bound is None and not world.poisoners and central - world.constant >= promises.COLLAPSE:
+        yield at_least(
+            "better-than-guessing",
+            accuracy,
+            rounded((central + world.constant) / 2),
+            f"{_percent(accuracy)} {world.metric} on rows nobody holds, at least half the way from "
+            f"guessing ({_percent(world.constant)}) to one owner of all rows "
+            f"({_percent(central)}).",
+        )
     if bound is not None:
         yield at_most(
             "accuracy-near-centralised",
@@ -121,7 +130,9 @@ def _against_averaging(story: Story) -> Iterable[Check]:
     story.metrics["accuracy_undefended"] = undefended
     own, central = story.metrics["accuracy"], story.metrics["accuracy_centralised"]
     measured = promises.is_measured(world)
-    if reverses_mean(world.attackers, len(world.members)) and own is not None:
+    # Unevenly dealt, attackers may hold too little to outweigh anybody.
+    even = world.partition == "iid" and reverses_mean(world.attackers, len(world.members))
+    if even and own is not None:
         learnable = central - world.constant >= promises.COLLAPSE
         if measured or learnable:
             yield at_most(

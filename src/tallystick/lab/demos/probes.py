@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tallystick.crypto.hashes import sha256
 from tallystick.federation.conduct import Honest
 from tallystick.federation.desk import settings_of, training_seed
-from tallystick.lab.demos.checks import Check, same
+from tallystick.lab.demos.checks import Check, holds, same
 from tallystick.lab.demos.hand import Attempt, Hands
 from tallystick.lab.demos.world import scratch_folder
 from tallystick.ledger.collect.beacon import seal_of
@@ -21,7 +21,7 @@ from tallystick.ledger.collect.view import TaskView, view_task
 from tallystick.ledger.contracts import access, accounts
 from tallystick.ledger.messages import BuyAccess, Collect, Entry
 from tallystick.mechanisms import reasons
-from tallystick.mechanisms.records import ROUND, Artefact, Opinion, Seal
+from tallystick.mechanisms.records import ROUND, Artefact, Complaint, Opinion, Seal
 from tallystick.tensors.model import open_model
 from tallystick.tensors.update import quantise
 
@@ -115,10 +115,9 @@ def probe_checks(found: Found, world: World) -> Iterable[Check]:
             f"{says}{slug}, and the state root stays as it was.",
         )
     if scores:
-        yield same(
+        yield holds(
             "reader-who-paid",
             found.paid_reader,
-            True,
             "Once the fee is paid the reader is let in, and no money was made or lost.",
         )
     else:
@@ -302,7 +301,9 @@ def _ask(federation: Federation, task: bytes) -> Attempt:
     return Attempt(0, "", harmless=False)
 
 
-def _entry(stage: StageRow, record: Seal | Artefact | Opinion, salt: bytes = b"") -> Entry:
+def _entry(
+    stage: StageRow, record: Seal | Artefact | Opinion | Complaint, salt: bytes = b""
+) -> Entry:
     key = stage.key
     return Entry(key.phase, key.round, key.stage, record, key.group, salt)
 

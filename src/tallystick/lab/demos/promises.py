@@ -27,7 +27,15 @@ COLLAPSE = 0.2  # how far below centralised training a broken model is at least
 LOSS = 0.05  # what a defence may cost on a table nobody has seen, its rows dealt evenly
 ALPHA = 0.5  # rows dealt more unevenly than this: nothing was measured
 
-MEASURED = ("breast_cancer", "digits")
+# The settings that were measured: at least so many rounds, at most so many members.
+MEASURED = {
+    ("standard", "breast_cancer"): (10, 8),
+    ("standard", "digits"): (10, 20),
+    ("bflc", "breast_cancer"): (10, 8),
+    ("bflc", "digits"): (10, 20),
+    ("chain-fl", "breast_cancer"): (30, 10),
+    ("chain-fl", "digits"): (30, 10),
+}
 
 # How far below centralised training the worst seed may end, by recipe, then IID clean or attacked,
 # then Dirichlet 0.5 clean and attacked; on breast_cancer.
@@ -40,15 +48,17 @@ DIGITS = 0.01  # what digits are granted on top
 
 # The largest share of honest updates refused, in the same order.
 HONEST = {
-    "standard": (0.05, 0.05, 0.16, 0.32),
+    "standard": (0.03, 0.10, 0.16, 0.32),
     "bflc": (0.05, 0.05, 0.15, 0.30),
 }
 
 
 def is_measured(world: World) -> bool:
-    """Whether anything was measured on this table, dealt like this."""
+    """Whether anything was measured on this table, dealt like this, among so many."""
     kind, _, alpha = world.partition.partition(":")
-    return world.data in MEASURED and (kind == "iid" or float(alpha) >= ALPHA)
+    rounds, members = MEASURED.get((world.recipe, world.data), (0, 0))
+    dealt = kind == "iid" or float(alpha) >= ALPHA
+    return dealt and world.rounds >= rounds and len(world.members) <= members
 
 
 def gap_bound(world: World) -> float | None:

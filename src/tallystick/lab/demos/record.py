@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tallystick.lab.demos import promises
 from tallystick.lab.demos.audit import honest_refusals, replay_blocks, update_bytes
-from tallystick.lab.demos.checks import Check, at_most, same
+from tallystick.lab.demos.checks import Check, at_most, holds, same
 from tallystick.provenance.lineage import descent
 from tallystick.provenance.verify import verify
 
@@ -75,23 +75,20 @@ def _proofs(run: Run) -> Iterable[Check]:
     failed = {check.id: check.says for check in report.checks if not check.ok}
     ran = {check.id for check in report.checks}
     bundle = not failed.keys() - {"replay", "excludes"}
-    yield same(
+    yield holds(
         "bundle-verifies",
         bundle,
-        True,
         next(iter(failed.values()), "The bundle verifies offline, model file included."),
     )
-    yield same(
+    yield holds(
         "replay-exact",
         "replay" in ran and "replay" not in failed,
-        True,
         failed.get("replay", "Every attested output is computed again, bit for bit."),
     )
     if refused:
-        yield same(
+        yield holds(
             "exclusion-proved",
             "excludes" in ran and "excludes" not in failed,
-            True,
             f"None of the {len(refused)} refused updates is in the model, shown from the bundle.",
         )
     if accepted:
@@ -101,8 +98,8 @@ def _proofs(run: Run) -> Iterable[Check]:
         yield same(
             "exclusion-of-accepted-refused",
             not wrong or wrong[0].ok,
-            False,
-            "Asked whether an update that went in was left out, the bundle says no.",
+            expected=False,
+            says="Asked whether an update that went in was left out, the bundle says no.",
         )
 
 
@@ -113,7 +110,7 @@ def _honest(story: Story) -> Iterable[Check]:
         "honest_updates": honest.sent,
         "honest_refused": honest.refused,
         "honest_refused_bps": round(10_000 * honest.refused_share),
-        "worst_treated_member": honest.worst,
+        "worst_treated_member": honest.worst if honest.refused else None,
         "worst_treated_refused": honest.worst_refused,
         "worst_treated_updates": honest.worst_sent,
     }

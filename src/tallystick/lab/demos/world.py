@@ -31,7 +31,7 @@ from tallystick.lab.table_trainer import (
 from tallystick.ledger.collect.rows import LIVE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from tallystick.federation.conduct import Conduct
     from tallystick.federation.simulation import Federation
@@ -269,7 +269,7 @@ def poisons(attack: Attack) -> bool:
 
 
 @contextmanager
-def scratch_folder() -> Iterator[Path]:
+def scratch_folder() -> Generator[Path]:
     """Yield a folder for a side run, gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="tally-side-", ignore_cleanup_errors=True) as name:
         yield Path(name)

@@ -269,9 +269,9 @@ def _check_rosters(terms: Terms) -> None:  # noqa: C901 - a list of independent 
     elif not 1 <= terms.rounds <= MOST_ROUNDS:
         problem = f"{terms.rounds} rounds; 1 to {MOST_ROUNDS:,} are possible"
     elif not terms.approve_within or not terms.gap:
-        problem = "the approval window and the gap are at least a millisecond"
+        problem = "approve_within and gap are at least a millisecond"
     elif max(terms.approve_within, terms.gap, terms.retention) > LONGEST:
-        problem = "the approval window, the gap and the retention are ten years at most"
+        problem = "approve_within, gap and retention are ten years at most"
     elif terms.holders not in _named(terms):
         problem = f"holders '{terms.holders}' is no roster of the terms"
     elif len(terms.roster("members")) * max(1, terms.weights[1]) > HEADROOM:
