@@ -10,6 +10,7 @@ import csv
 import logging
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ from tallystick.storage.blobs import FileBlobs
 from tallystick.tensors.model import open_model, write_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     import numpy as np
 
@@ -46,6 +47,7 @@ __all__ = ["Refusal", "Run", "simulate"]
 LOG = logging.getLogger(__name__)
 EVERYBODY = "all"
 WRITE_BYTES = 1 << 20
+MOST_SEED = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,12 @@ def simulate(  # noqa: PLR0913 - one call, many options
     asked = task if isinstance(task, Task) else Task.load(task)
     if rounds is not None:
         asked = replace(asked, rounds=rounds)
+    if not isinstance(sites, Mapping):
+        msg = "sites are trainers by name, such as {'north': Hospital('north.csv')}"
+        raise ConfigError(msg)
+    if not isinstance(seed, int) or not 0 <= seed <= MOST_SEED:
+        msg = f"seed is {seed!r}: a whole number from 0 to {MOST_SEED}"
+        raise ConfigError(msg)
     names = tuple(sorted(sites))
     check_names(names)
     trainers = {name: as_trainer(sites[name]) for name in names}
@@ -210,6 +218,8 @@ def _finish(
     rows = _evaluate_rounds(federation, row, terms, models) if evaluate else []
     _write_metrics(folder / "metrics.csv", rows)
     final = [values for _, member, _, values in rows if member == EVERYBODY][-1:]
+    if final and task.score not in final[0]:
+        LOG.warning("evaluate() reports no metric '%s', which the task calls its score", task.score)
     files = {
         "out": str(folder),
         "bundle": str(bundle),
@@ -260,8 +270,13 @@ def _initial_model(
     if initial is None:
         maker = getattr(first, "initial_parameters", None)
         if not callable(maker):
-            return None
-        initial = maker()
+            msg = "there are no initial parameters: pass initial={name: array, …}"
+            raise ConfigError(msg)
+        try:
+            initial = maker()
+        except Exception as error:  # a trainer may do anything
+            msg = f"the first site's initial parameters: {type(error).__name__}: {error}"
+            raise ConfigError(msg) from error
     arrays = as_arrays(initial)
     if not arrays:
         msg = "the initial parameters hold no tensor"

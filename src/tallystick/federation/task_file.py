@@ -52,6 +52,11 @@ KEYS = (
     "simulate",
 )
 NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}\Z")
+CHOICES = {
+    "weights": ("equal", "declared", "committed"),
+    "keep": ("last", "best"),
+    "mode": ("auditable", "grouped", "private"),
+}
 DAY = 24 * 3600 * 1000
 
 
@@ -188,6 +193,7 @@ def resolve_terms(
     if not 1 <= task.rounds <= MOST_ROUNDS:
         msg = f"rounds = {task.rounds}: 1 to {MOST_ROUNDS:,}"
         raise ConfigError(msg)
+    _check_choices(task)
     recipe = task.to_recipe()
     rosters = _rosters(task, recipe, members)
     lists = {phase: recipe.stages(phase, len(members)) for phase in ("setup", "round", "close")}
@@ -242,6 +248,14 @@ def _check_numbers(table: Mapping[str, Any]) -> None:
             elif isinstance(item, int) and not -MAX_U63 <= item <= MAX_U63:
                 msg = f"key '{key}' holds {item}, which does not fit 63 bits"
                 raise ConfigError(msg)
+
+
+def _check_choices(task: Task) -> None:
+    values = {"weights": task.weights, **task.options}
+    for key, choices in CHOICES.items():
+        if key in values and values[key] not in choices:
+            msg = f"{key} = '{values[key]}': one of {', '.join(choices)}"
+            raise ConfigError(msg)
 
 
 def _rosters(task: Task, recipe: Recipe, members: Sequence[str]) -> dict[str, tuple[str, ...]]:

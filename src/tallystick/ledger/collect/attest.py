@@ -122,8 +122,13 @@ def accuse(cursor: Cursor, context: Context, message: Accuse) -> None:
     key = Key(cursor.row.id, message.phase, message.round, message.stage, message.group)
     if message.outputs[0] == message.outputs[1]:
         raise BadAccusationError
+    here, there = (cursor.row.phase, cursor.row.round), (message.phase, message.round)
+    if there > here:
+        msg = "a round that has not begun"
+        raise BadAccusationError(msg)
     row = cursor.state.get(members.MEMBERS, message.member)
-    publics = () if row is None else tuple(known.public for known in row.keys)
+    # A key that was replaced convicts nobody: whoever stole it could sign anything.
+    publics = () if row is None else tuple(known.public for known in row.keys if known.active)
     for output, signature in zip(message.outputs, message.signatures, strict=True):
         signed = attested_message(key, message.inputs, step.rule.id, output)
         if not any(keys.is_valid(key_, ATTEST_DOMAIN, signed, signature) for key_ in publics):
@@ -131,8 +136,7 @@ def accuse(cursor: Cursor, context: Context, message: Accuse) -> None:
     if message.member in cursor.row.faulty:
         msg = f"'{message.member}' was found out before"
         raise BadAccusationError(msg)
-    bond = accounts.bond_of(cursor.state, cursor.row.id, message.member)
-    micros = bond.round + bond.standing
+    micros = accounts.bond_of(cursor.state, cursor.row.id, message.member).round
     lost = accounts.forfeit_bond(cursor.state, cursor.row.id, message.member, micros)
     cursor.change(faulty=tuple(sorted((*cursor.row.faulty, message.member))))
     cursor.note(Forfeited(key, message.member, lost, f"two-outputs-by-{context.sender}"[:32]))

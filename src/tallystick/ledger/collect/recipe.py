@@ -37,8 +37,9 @@ __all__ = [
 
 REFERENCE = re.compile(r"^([a-z0-9][a-z0-9._-]*)(?:@-([1-9][0-9]{0,3}))?\Z")
 WHO_TERM = re.compile(r"^(@parties|[a-z0-9][a-z0-9._-]*)(:other)?\Z")
-HEADROOM = 2**14  # members x weight cap: int32 values on scales of 2^16 stay below 2^62
+MOST_WEIGHT = 2**14  # members x weight cap: int32 values on scales of 2^16 stay below 2^62
 MOST_ROUNDS = 100_000
+DEEPEST = 64  # completed rounds a reference may reach back: so many outputs stay in the state
 RESERVED = ("owner", "members")
 LONGEST = 10 * 365 * 24 * 3600 * 1000  # ten years, in milliseconds
 
@@ -135,7 +136,11 @@ def parse_reference(text: str) -> tuple[str, int]:
     if match is None:
         msg = f"'{text}' is not a reference: NAME or NAME@-K"
         raise BadTermsError(msg)
-    return match[1], int(match[2] or 0)
+    back = int(match[2] or 0)
+    if back > DEEPEST:
+        msg = f"'{text}' reaches back {back} rounds; {DEEPEST} are possible"
+        raise BadTermsError(msg)
+    return match[1], back
 
 
 def parse_who(text: str) -> tuple[tuple[bool, str, bool], ...]:
@@ -274,8 +279,8 @@ def _check_rosters(terms: Terms) -> None:  # noqa: C901 - a list of independent 
         problem = "approve_within, gap and retention are ten years at most"
     elif terms.holders not in _named(terms):
         problem = f"holders '{terms.holders}' is no roster of the terms"
-    elif len(terms.roster("members")) * max(1, terms.weights[1]) > HEADROOM:
-        problem = f"members times the weight cap exceed {HEADROOM}: sums could wrap"
+    elif len(terms.parties) * max(1, terms.weights[1]) > MOST_WEIGHT:
+        problem = f"members times the weight cap exceed {MOST_WEIGHT}: sums could wrap"
     elif terms.model is not None:
         parameters = [parameter.name for parameter in terms.model.parameters]
         if parameters != sorted(set(parameters)) or not parameters:

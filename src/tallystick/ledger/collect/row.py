@@ -12,7 +12,12 @@ import msgspec
 
 from tallystick.crypto import keys
 from tallystick.ledger.collect.beacon import seal_of
-from tallystick.ledger.collect.rows import MechanismError, MemberRow, StageRow
+from tallystick.ledger.collect.rows import (
+    MOST_SIGNATURES,
+    MechanismError,
+    MemberRow,
+    StageRow,
+)
 from tallystick.ledger.contracts import accounts, members
 from tallystick.mechanisms.records import SETUP, Attestation, Complaint, Key, Opinion, Seal
 
@@ -42,7 +47,6 @@ __all__ = [
 ]
 
 COSIGN_DOMAIN = b"cosign/1"
-MOST_SIGNATURES = 8
 
 
 class UnknownStageError(MechanismError):

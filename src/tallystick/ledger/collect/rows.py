@@ -30,6 +30,7 @@ __all__ = [
     "CLOSE_REQUESTED",
     "ENDED",
     "LIVE",
+    "MOST_SIGNATURES",
     "NAMES",
     "OUTPUTS",
     "RECORDS",
@@ -46,6 +47,7 @@ __all__ = [
     "TaskRow",
 ]
 
+MOST_SIGNATURES = 8  # a member signs a stage again only when its inputs turned out otherwise
 Status = Literal["running", "done", "void", "aborted", "suspended"]
 Window = Literal["seal", "reveal", "record", "hold", "attest", "done"]
 ENDED = ("done", "void", "aborted", "suspended")
@@ -144,7 +146,7 @@ class MemberRow(Record):
     declined: Annotated[bytes, msgspec.Meta(max_length=4096)] = b""
     signatures: Annotated[
         tuple[tuple[U8, Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]], ...],
-        msgspec.Meta(max_length=8),
+        msgspec.Meta(max_length=MOST_SIGNATURES),
     ] = ()
 
 

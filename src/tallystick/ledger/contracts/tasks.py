@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+import msgspec
+
 from tallystick.crypto.merkle_list import Peaks
 from tallystick.ledger.collect import attest
 from tallystick.ledger.collect import round as rounds
@@ -158,8 +160,7 @@ def advance_tasks(state: State, time: int, parent_time: int) -> tuple[Event, ...
             _advance_task(scratch, task, time, parent_time)
             scratch.encode()
         except Exception as fault:  # noqa: BLE001 - the same bug, the same suspension, everywhere
-            scratch = state.scratch()
-            _suspend(scratch, task, time, type(fault).__name__)
+            scratch = _suspended(state, task, time, type(fault).__name__)
             events.append(Event("suspended", task.hex()))
         scratch.keep()
     return tuple(events)
@@ -207,6 +208,23 @@ def _advance_task(state: State, task: bytes, time: int, parent_time: int) -> Non
     rounds.advance(cursor)
     if cursor.row != before:
         cursor.save()
+
+
+def _suspended(state: State, task: bytes, time: int, cause: str) -> State:
+    """Return scratch state with the task suspended, and refunds if those do not fail too."""
+    scratch = state.scratch()
+    try:
+        _suspend(scratch, task, time, cause)
+        scratch.encode()
+    except Exception:  # noqa: BLE001 - what stops a task must not stop the chain
+        scratch = state.scratch()
+        row = scratch.get(TASKS, task)
+        if row is not None:
+            stopped = msgspec.structs.replace(row, status="suspended", cause="fault-in-the-end")
+            scratch.put(TASKS, task, row=stopped)
+        live = scratch.get(LIVE) or ()
+        scratch.put(LIVE, row=tuple(other for other in live if other != task))
+    return scratch
 
 
 def _suspend(state: State, task: bytes, time: int, cause: str) -> None:
