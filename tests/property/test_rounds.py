@@ -12,7 +12,7 @@ from support.play import Play
 from support.terms import RECIPES
 from support.world import World
 
-FEW, MANY = 8, 400
+FEW, MANY = 8, 100
 
 
 @pytest.mark.parametrize("seed", range(FEW))
@@ -26,7 +26,7 @@ def test_any_history_ends_well(recipe, seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("block", range(10))
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_thousands_of_histories_end_well(recipe, block):
+def test_hundreds_of_histories_end_well(recipe, block):
     for seed in range(FEW + block * MANY // 10, FEW + (block + 1) * MANY // 10):
         Chaos(recipe, seed).run()
 

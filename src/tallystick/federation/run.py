@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tallystick.codec import encode
 from tallystick.errors import ConfigError
@@ -155,10 +155,10 @@ def simulate(  # noqa: PLR0913 - one call, many options
     asked = task if isinstance(task, Task) else Task.load(task)
     if rounds is not None:
         asked = replace(asked, rounds=rounds)
-    if not isinstance(sites, Mapping):
+    if not isinstance(cast("object", sites), Mapping):
         msg = "sites are trainers by name, such as {'north': Hospital('north.csv')}"
         raise ConfigError(msg)
-    if not isinstance(seed, int) or not 0 <= seed <= MOST_SEED:
+    if not isinstance(cast("object", seed), int) or not 0 <= seed <= MOST_SEED:
         msg = f"seed is {seed!r}: a whole number from 0 to {MOST_SEED}"
         raise ConfigError(msg)
     names = tuple(sorted(sites))
@@ -220,14 +220,6 @@ def _finish(
     final = [values for _, member, _, values in rows if member == EVERYBODY][-1:]
     if final and task.score not in final[0]:
         LOG.warning("evaluate() reports no metric '%s', which the task calls its score", task.score)
-    files = {
-        "out": str(folder),
-        "bundle": str(bundle),
-        "ledger": str(folder / "ledger.db"),
-        "task": str(folder / "task.toml"),
-        "metrics": str(folder / "metrics.csv"),
-        **({"model": str(model_file)} if model_file else {}),
-    }
     return Run(
         task=task,
         terms=terms,
@@ -250,8 +242,19 @@ def _finish(
         ),
         history=history,
         seconds=seconds,
-        files=files,
+        files=_files(folder, model_file),
     )
+
+
+def _files(folder: Path, model_file: Path | None) -> dict[str, str]:
+    names = {
+        "bundle": "run.tally",
+        "ledger": "ledger.db",
+        "task": "task.toml",
+        "metrics": "metrics.csv",
+    }
+    files = {"out": str(folder), **{kind: str(folder / name) for kind, name in names.items()}}
+    return {**files, **({"model": str(model_file)} if model_file else {})}
 
 
 def _models(history: TaskHistory) -> list[tuple[int, ModelRef]]:
@@ -347,12 +350,17 @@ def _evaluate(
         return []
     arrays = open_model(federation.blobs.open(model.root), terms.model.parameters).arrays()
     settings = settings_of(terms)
+    # No longer than a member's own turn takes at most.
+    windows = [
+        stage.within for stage in terms.round if stage.rule.startswith(("submit/", "score/"))
+    ]
+    limit = max(windows) / 1000 if windows else None
     found: list[tuple[str, int, dict[str, float]]] = []
     for member, trainer in sorted(federation.setup.trainers.items()):
         seed = training_seed(row.id, number, member)
         config = {**settings, "round": number, "seed": seed, "member": member}
         try:
-            values, count = evaluate_once(trainer, arrays, config)
+            values, count = evaluate_once(trainer, arrays, config, limit_seconds=limit)
         except TrainerError as error:
             LOG.warning("%s cannot evaluate: %s", member, error)
             continue

@@ -22,6 +22,7 @@ __all__ = ["BUNDLED", "Table", "load_table", "split"]
 
 BUNDLED = ("breast_cancer", "digits", "diabetes", "wine")
 MAX_NUMERIC_CLASSES = 20  # a numeric target with more distinct values is a quantity
+LEAST_ROWS = 4  # on average, of each class
 MIN_ROWS = 8
 EXTRA = "demo"  # what installs scikit-learn
 
@@ -227,5 +228,11 @@ def _target_values(
     if len(classes) == 1:
         msg = f"{path}, column '{column}': every row has the target '{classes[0]}'"
         raise ConfigError(msg)
+    if len(classes) * LEAST_ROWS > len(labels):
+        msg = (
+            f"{path}, column '{column}': {len(classes)} different targets in {len(labels)} rows; "
+            f"a class needs {LEAST_ROWS} rows and more"
+        )
+        raise ConfigError(msg, hint="is this a column of names or numbers of cases?")
     index = {label: position for position, label in enumerate(classes)}
     return np.array([index[label] for label in labels], np.int64), classes

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tallystick as ts
+from tallystick.ledger.collect.recipe import plan_of
 from tallystick.mechanisms import registry
 
 SOURCE = '''
@@ -85,7 +86,7 @@ def test_terms_pin_the_digest_of_a_third_partys_rule(theirs, tmp_path):
 def test_verification_names_a_rule_that_is_not_installed(theirs, tmp_path):
     run = simulate(tmp_path / "run")
     registry._RULES.pop("decide/but-first/1")
-    ledger_plan_cache_clear()
+    plan_of.cache_clear()
 
     with pytest.raises(ts.ConfigError, match="'decide/but-first/1'"):
         ts.verify(run.bundle, run.genesis)
@@ -97,9 +98,3 @@ def test_another_source_under_the_same_id_is_noticed(theirs, tmp_path):
 
     with pytest.raises(ts.ConfigError, match="not installed"):
         ts.verify(run.bundle, run.genesis)
-
-
-def ledger_plan_cache_clear() -> None:
-    from tallystick.ledger.collect.recipe import plan_of
-
-    plan_of.cache_clear()

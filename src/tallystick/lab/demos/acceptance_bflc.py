@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tallystick.lab.demos import promises
 from tallystick.lab.demos.capture import capture_cases
-from tallystick.lab.demos.cases import Case, Outcome, over_seeds, record_over, run_cases
+from tallystick.lab.demos.cases import Case, Outcome, over_seeds, record_over, run_cases, share_over
 from tallystick.lab.demos.checks import Check, at_least, at_most, mean_and_worst, same
 from tallystick.lab.demos.defended import open_world
 from tallystick.lab.demos.probes import probe, probe_checks
@@ -139,5 +139,6 @@ def _effects(found: dict[str, list[Outcome]]) -> Iterable[Check]:
                 f"8-without-effect-{label}",
                 round(max(moved), 9),
                 promises.EFFECT,
-                f"{refused} of {sent} poisoned updates were refused; accuracy without any other.",
+                f"{refused} of {sent} poisoned updates were refused; without another one accuracy "
+                f"would have moved, by a point or more in {share_over(outcomes)} of rounds.",
             )

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tallystick.lab.demos import promises
-from tallystick.lab.demos.cases import Case, Outcome, over_seeds, record_over, run_cases
+from tallystick.lab.demos.cases import Case, Outcome, over_seeds, record_over, run_cases, share_over
 from tallystick.lab.demos.checks import Check, at_most, mean_and_worst
 from tallystick.lab.demos.defended import open_world
 from tallystick.lab.demos.probes import probe, probe_checks
@@ -111,5 +111,6 @@ def _effects(found: dict[str, list[Outcome]]) -> Iterable[Check]:
             f"5-without-effect-{label}",
             round(max(moved), 9),
             promises.EFFECT,
-            f"{refused} of {sent} poisoned updates were refused; accuracy without any other one.",
+            f"{refused} of {sent} poisoned updates were refused; without any other one accuracy "
+            f"would have moved, by a point or more in {share_over(outcomes)} of rounds.",
         )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tallystick.federation.run import Run
     from tallystick.lab.demos.world import World
 
-__all__ = ["Case", "Outcome", "over_seeds", "record_over", "run_cases"]
+__all__ = ["Case", "Outcome", "over_seeds", "record_over", "run_cases", "share_over"]
 
 WORKERS = 2
 
@@ -152,6 +152,12 @@ def record_over(outcomes: Sequence[Outcome], name: str) -> Iterable[Check]:
         512,
         "Ledger bytes of an update, seal and reveal.",
     )
+
+
+def share_over(outcomes: Sequence[Outcome]) -> str:
+    """Return how often an accepted poisoned update had an effect, in per cent, for people."""
+    shares = [found.effects_over for found in outcomes if found.effects_over is not None]
+    return f"{100 * sum(shares) / max(1, len(shares)):.1f} %"
 
 
 def _with_effects(outcome: Outcome, world: World, run: Run) -> Outcome:
