@@ -19,7 +19,7 @@ from typer.main import get_command
 from tallystick.cli.bench import bench
 from tallystick.cli.demo import demo
 from tallystick.cli.explain import explain
-from tallystick.cli.failure import DONE, INTERRUPTED, describe, report, wants_json
+from tallystick.cli.failure import DONE, INTERRUPTED, UNAVAILABLE, describe, report, wants_json
 from tallystick.cli.log import log
 from tallystick.cli.run import run
 from tallystick.cli.task import tasks
@@ -83,10 +83,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return _reader_left()
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - this is where they all end
+        failure = describe(error)
         try:
-            return report(describe(error), as_json=as_json)
+            return report(failure, as_json=as_json)
         except BrokenPipeError:
             return _reader_left()
+        except OSError:  # standard output is full: what went wrong must still be said
+            _reader_left()
+            return report(failure, as_json=False) or UNAVAILABLE
 
 
 def _invoke(arguments: list[str]) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tallystick.cli.options import Source
-from tallystick.cli.output import print_document, say
+from tallystick.cli.output import print_document, say, warn
 from tallystick.cli.source import follow_leaves, read_leaves
 
 __all__ = ["log"]
@@ -33,8 +33,13 @@ def log(
     from tallystick.provenance.records import list_records, record_line
 
     leaves = follow_leaves(source) if follow else read_leaves(source)
-    for record in list_records(leaves, round_=round_, member=member, kind=kind):
+    found = 0
+    for found, record in enumerate(  # noqa: B007 - counted for what follows
+        list_records(leaves, round_=round_, member=member, kind=kind), 1
+    ):
         if json:
             print_document(record, compact=True)
         else:
             say(record_line(record))
+    if not found:
+        warn("no record of this task fits")
