@@ -6,7 +6,6 @@ whatever stopped it.
 
 from __future__ import annotations
 
-import csv
 import logging
 import tempfile
 import time
@@ -17,12 +16,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tallystick.codec import encode
 from tallystick.errors import ConfigError
-from tallystick.federation.arrays import TrainerError, as_arrays
-from tallystick.federation.desk import settings_of, training_seed
+from tallystick.federation.arrays import as_arrays
+from tallystick.federation.metrics import EVERYBODY, evaluate_rounds, write_metrics
 from tallystick.federation.simulation import Federation, Setup, check_names, claim_folder
 from tallystick.federation.task_file import Task, resolve_terms
 from tallystick.federation.task_text import task_text
-from tallystick.federation.trainer import as_trainer, evaluate_once
+from tallystick.federation.trainer import as_trainer
 from tallystick.ledger.terms import task_id
 from tallystick.mechanisms.records import ROUND
 from tallystick.provenance.history import read_engine
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["Refusal", "Run", "simulate"]
 
 LOG = logging.getLogger(__name__)
-EVERYBODY = "all"
 WRITE_BYTES = 1 << 20
 MOST_SEED = 2**31 - 1
 
@@ -215,8 +213,8 @@ def _finish(
         data = federation.blobs.open(row.model.root)
         _write_model(model_file, data)
         model = open_model(data, terms.model.parameters).arrays()
-    rows = _evaluate_rounds(federation, row, terms, models) if evaluate else []
-    _write_metrics(folder / "metrics.csv", rows)
+    rows = evaluate_rounds(federation, row, terms, models) if evaluate else []
+    write_metrics(folder / "metrics.csv", rows)
     final = [values for _, member, _, values in rows if member == EVERYBODY][-1:]
     if final and task.score not in final[0]:
         LOG.warning("evaluate() reports no metric '%s', which the task calls its score", task.score)
@@ -317,74 +315,11 @@ def _identity(
     }
 
 
-Evaluated = tuple[int, str, int, dict[str, float]]
-
-
-def _evaluate_rounds(
-    federation: Federation, row: TaskRow, terms: Terms, models: list[tuple[int, ModelRef]]
-) -> list[Evaluated]:
-    """Evaluate each completed round's model at every site, and all sites together."""
-    rows: list[Evaluated] = []
-    known: dict[bytes, list[tuple[str, int, dict[str, float]]]] = {}
-    for number, model in models:
-        if model.root not in known:
-            known[model.root] = _evaluate(federation, row, terms, (number, model))
-        sites = known[model.root]
-        rows.extend((number, member, count, values) for member, count, values in sites)
-        total = sum(count for _, count, _ in sites)
-        names = {name for _, _, values in sites for name in values}
-        means = {
-            name: sum(values.get(name, 0.0) * count for _, count, values in sites) / total
-            for name in sorted(names)
-            if total
-        }
-        rows.append((number, EVERYBODY, total, means))
-    return rows
-
-
-def _evaluate(
-    federation: Federation, row: TaskRow, terms: Terms, made: tuple[int, ModelRef]
-) -> list[tuple[str, int, dict[str, float]]]:
-    number, model = made
-    if terms.model is None:
-        return []
-    arrays = open_model(federation.blobs.open(model.root), terms.model.parameters).arrays()
-    settings = settings_of(terms)
-    # No longer than a member's own turn takes at most.
-    windows = [
-        stage.within for stage in terms.round if stage.rule.startswith(("submit/", "score/"))
-    ]
-    limit = max(windows) / 1000 if windows else None
-    found: list[tuple[str, int, dict[str, float]]] = []
-    for member, trainer in sorted(federation.setup.trainers.items()):
-        seed = training_seed(row.id, number, member)
-        config = {**settings, "round": number, "seed": seed, "member": member}
-        try:
-            values, count = evaluate_once(trainer, arrays, config, limit_seconds=limit)
-        except TrainerError as error:
-            LOG.warning("%s cannot evaluate: %s", member, error)
-            continue
-        found.append((member, count, values))
-    return found
-
-
 def _write_model(path: Path, data: np.ndarray) -> None:
     temporary = path.with_name(".model.safetensors")
     with temporary.open("wb") as file:
         for start in range(0, len(data), WRITE_BYTES):
             file.write(data[start : start + WRITE_BYTES].tobytes())
-    temporary.replace(path)
-
-
-def _write_metrics(path: Path, rows: list[Evaluated]) -> None:
-    names = sorted({name for _, _, _, values in rows for name in values})
-    temporary = path.with_name(".metrics.csv")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["round", "member", "examples", *names])
-        for number, member, count, values in rows:
-            cells = [repr(values[name]) if name in values else "" for name in names]
-            writer.writerow([number, member, count, *cells])
     temporary.replace(path)
 
 

@@ -14,6 +14,7 @@ from tallystick.ledger.collect.recipe import parse_reference, parse_who, plan_of
 from tallystick.ledger.collect.rows import OUTPUTS, SEEN, TASKS, TERMS, TaskRow
 from tallystick.ledger.contracts import accounts
 from tallystick.ledger.contracts.members import active_members
+from tallystick.mechanisms.draws import ticket
 from tallystick.mechanisms.records import CLOSE, ROUND, SETUP, Key, Output, Pay
 from tallystick.mechanisms.rule import Inputs, Seat
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from tallystick.ledger.state import State
     from tallystick.ledger.terms import Terms
 
-__all__ = ["TaskView", "attested_message", "draw", "inputs_root", "subject_of", "view_task"]
+__all__ = ["TaskView", "attested_message", "inputs_root", "subject_of", "view_task"]
 
 MOST_ATTESTERS = 32
 DRAWN_ATTESTERS = 16
@@ -113,7 +114,7 @@ class TaskView:
             return seats
         key = self.key(step, group)
         drawn = sorted(
-            seats, key=lambda seat: (draw(self.row.beacon, key, seat.member), seat.member)
+            seats, key=lambda seat: (ticket(self.row.beacon, key, seat.member), seat.member)
         )
         return tuple(sorted(drawn[:DRAWN_ATTESTERS]))
 
@@ -177,11 +178,6 @@ class TaskView:
         if name == "@parties":
             return tuple(Seat(member) for member in self.terms.parties)
         return tuple(Seat(member) for member in self.terms.roster(name))
-
-
-def draw(beacon: bytes, key: Key, member: str) -> bytes:
-    """Return a member's ticket: the lowest are drawn."""
-    return sha256("draw", beacon, encode(key), member.encode())
 
 
 def inputs_root(inputs: Inputs) -> bytes:

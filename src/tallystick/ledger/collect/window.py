@@ -17,8 +17,9 @@ from tallystick.ledger.collect.beacon import advance_beacon
 from tallystick.ledger.collect.notes import Advanced, Forfeited, Opened, Shut
 from tallystick.ledger.collect.row import expected, has_delivered, hold_decisions
 from tallystick.ledger.collect.rows import SEEN, SeatRow, Sighting, StageRow
-from tallystick.ledger.collect.view import draw, subject_of
+from tallystick.ledger.collect.view import subject_of
 from tallystick.ledger.contracts import accounts
+from tallystick.mechanisms.draws import ticket
 from tallystick.mechanisms.records import Artefact, Attestation, Output
 from tallystick.mechanisms.rule import Held
 
@@ -167,7 +168,7 @@ def _records(cursor: Cursor, stage: StageRow) -> tuple[Held, ...]:
 def _remember(cursor: Cursor, key: Key, held: tuple[Held, ...]) -> None:
     """Record who revealed each artefact first; ties by the beacon's draw."""
     state, task = cursor.state, cursor.row.id
-    by_draw = sorted(held, key=lambda item: draw(cursor.row.beacon, key, item.author))
+    by_draw = sorted(held, key=lambda item: ticket(cursor.row.beacon, key, item.author))
     for item in by_draw:
         artefact = item.record
         if not isinstance(artefact, Artefact) or not artefact.size:

@@ -1,0 +1,87 @@
+"""What the rounds' models are worth at every site, as a table."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from typing import TYPE_CHECKING
+
+from tallystick.federation.arrays import TrainerError
+from tallystick.federation.desk import settings_of, training_seed
+from tallystick.federation.trainer import evaluate_once
+from tallystick.tensors.model import open_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tallystick.federation.simulation import Federation
+    from tallystick.ledger.collect.rows import ModelRef, TaskRow
+    from tallystick.ledger.terms import Terms
+
+__all__ = ["EVERYBODY", "Evaluated", "evaluate_rounds", "write_metrics"]
+
+LOG = logging.getLogger(__name__)
+EVERYBODY = "all"
+
+Evaluated = tuple[int, str, int, dict[str, float]]
+
+
+def evaluate_rounds(
+    federation: Federation, row: TaskRow, terms: Terms, models: list[tuple[int, ModelRef]]
+) -> list[Evaluated]:
+    """Evaluate each completed round's model at every site, and all sites together."""
+    rows: list[Evaluated] = []
+    known: dict[bytes, list[tuple[str, int, dict[str, float]]]] = {}
+    for number, model in models:
+        if model.root not in known:
+            known[model.root] = _evaluate(federation, row, terms, (number, model))
+        sites = known[model.root]
+        rows.extend((number, member, count, values) for member, count, values in sites)
+        total = sum(count for _, count, _ in sites)
+        names = {name for _, _, values in sites for name in values}
+        means = {
+            name: sum(values.get(name, 0.0) * count for _, count, values in sites) / total
+            for name in sorted(names)
+            if total
+        }
+        rows.append((number, EVERYBODY, total, means))
+    return rows
+
+
+def _evaluate(
+    federation: Federation, row: TaskRow, terms: Terms, made: tuple[int, ModelRef]
+) -> list[tuple[str, int, dict[str, float]]]:
+    number, model = made
+    if terms.model is None:
+        return []
+    arrays = open_model(federation.blobs.open(model.root), terms.model.parameters).arrays()
+    settings = settings_of(terms)
+    # No longer than a member's own turn takes at most.
+    windows = [
+        stage.within for stage in terms.round if stage.rule.startswith(("submit/", "score/"))
+    ]
+    limit = max(windows) / 1000 if windows else None
+    found: list[tuple[str, int, dict[str, float]]] = []
+    for member, trainer in sorted(federation.setup.trainers.items()):
+        seed = training_seed(row.id, number, member)
+        config = {**settings, "round": number, "seed": seed, "member": member}
+        try:
+            values, count = evaluate_once(trainer, arrays, config, limit_seconds=limit)
+        except TrainerError as error:
+            LOG.warning("%s cannot evaluate: %s", member, error)
+            continue
+        found.append((member, count, values))
+    return found
+
+
+def write_metrics(path: Path, rows: list[Evaluated]) -> None:
+    """Write one line a round and site, and one for all sites together, as CSV."""
+    names = sorted({name for _, _, _, values in rows for name in values})
+    temporary = path.with_name(".metrics.csv")
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["round", "member", "examples", *names])
+        for number, member, count, values in rows:
+            cells = [repr(values[name]) if name in values else "" for name in names]
+            writer.writerow([number, member, count, *cells])
+    temporary.replace(path)
