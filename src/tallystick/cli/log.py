@@ -33,10 +33,9 @@ def log(
     from tallystick.provenance.records import list_records, record_line
 
     leaves = follow_leaves(source) if follow else read_leaves(source)
-    found = 0
-    for found, record in enumerate(  # noqa: B007 - counted for what follows
-        list_records(leaves, round_=round_, member=member, kind=kind), 1
-    ):
+    found = False
+    for record in list_records(leaves, round_=round_, member=member, kind=kind):
+        found = True
         if json:
             print_document(record, compact=True)
         else:

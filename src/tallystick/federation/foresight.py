@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tallystick.errors import UnavailableError
 from tallystick.ledger.collect.view import TaskView, inputs_root
-from tallystick.mechanisms.records import Output
+from tallystick.mechanisms.records import Output, join_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,20 +91,13 @@ def foresee(
                     return
                 outputs.append(output)
                 yield Foreseen(step, ahead.key(step, group), root, output)
-            if any(output.void for output in outputs):
-                return
-            subjects = tuple(found for output in outputs for found in output.subjects)
-            assumed[step.stage.name] = outputs[0] if len(outputs) == 1 else Output(subjects)
         elif step.on_ledger and not step.writes:
             outputs = [
                 step.rule.fold((), ahead.inputs(step, group)) for group in ahead.groups(step)
             ]
-            if any(output.void for output in outputs):
-                return
-            assumed[step.stage.name] = (
-                outputs[0]
-                if len(outputs) == 1
-                else Output(tuple(found for output in outputs for found in output.subjects))
-            )
         else:
             return
+        joined = join_outputs(outputs)
+        if joined.void:
+            return
+        assumed[step.stage.name] = joined

@@ -23,7 +23,7 @@ from tallystick.errors import ConfigError, DecodeError, InvariantError
 from tallystick.federation.conduct import HONEST, Conduct
 from tallystick.federation.foresight import FoldCache
 from tallystick.federation.member import Habits, Identity, Member
-from tallystick.ledger.collect.rows import LIVE, NAMES, STAGES, TASKS, TERMS, TaskRow
+from tallystick.ledger.collect.rows import LIVE, NAMES, STAGES, TASKS, TaskRow
 from tallystick.ledger.genesis import Founder, Genesis, Key
 from tallystick.ledger.messages import ProposeTask
 from tallystick.ledger.terms import task_id
@@ -190,14 +190,6 @@ class Federation:
             msg = "the ledger does not have this task"
             raise InvariantError(msg)
         return row
-
-    def terms(self, task: bytes) -> Terms:
-        """Return the task's terms."""
-        terms = self.engine.state.get(TERMS, task)
-        if terms is None:
-            msg = "the ledger does not have this task"
-            raise InvariantError(msg)
-        return terms
 
     def _next_time(self, task: bytes) -> int:
         """Return when the next window runs out or somebody wants to look again."""

@@ -7,6 +7,7 @@ attestations and proofs all refer to it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -40,6 +41,7 @@ __all__ = [
     "Pay",
     "Seal",
     "Subject",
+    "join_outputs",
 ]
 
 SETUP, ROUND, CLOSE = 0, 1, 2
@@ -148,7 +150,28 @@ class Output(Record):
         return tuple(subject for subject in self.subjects if subject.live)
 
     @property
+    def faults(self) -> tuple[Fault, ...]:
+        """The faults among the effects, which are kept even when the rest is void."""
+        return tuple(effect for effect in self.effects if isinstance(effect, Fault))
+
+    @property
     def root(self) -> bytes:
         """RFC 6962 root over the header, each subject and each effect."""
         header = encode((self.void, len(self.subjects), len(self.effects)))
         return list_root([header, *map(encode, self.subjects), *map(encode, self.effects)])
+
+
+def join_outputs(outputs: Sequence[Output]) -> Output:
+    """Return a stage's groups' outputs as one; void ones give up everything but their faults.
+
+    Void only if all of them are.
+    """
+    if len(outputs) == 1:
+        return outputs[0]
+    good = [output for output in outputs if not output.void]
+    faults = [fault for output in outputs if output.void for fault in output.faults]
+    return Output(
+        tuple(subject for output in good for subject in output.subjects),
+        (*(effect for output in good for effect in output.effects), *faults),
+        "" if good else outputs[0].void,
+    )

@@ -25,7 +25,7 @@ from tallystick.ledger.collect.rows import (
 )
 from tallystick.ledger.collect.window import open_instance, shut_window
 from tallystick.ledger.contracts import accounts, registry
-from tallystick.mechanisms.records import CLOSE, ROUND, SETUP, Fault, Output, Pay
+from tallystick.mechanisms.records import CLOSE, ROUND, SETUP, Output, Pay, join_outputs
 
 if TYPE_CHECKING:
     from tallystick.ledger.collect.cursor import Cursor
@@ -127,29 +127,12 @@ def _collect_outputs(cursor: Cursor, step: Step) -> bool:
     if not stages or any(stage is None or stage.window != "done" for stage in stages):
         return False
     outputs = [stage.output or Output() for stage in stages if stage is not None]
-    _close_step(cursor, step, _joined(outputs))
+    _close_step(cursor, step, join_outputs(outputs))
     return True
 
 
-def _joined(outputs: list[Output]) -> Output:
-    """Return the groups' outputs as one; void ones give up everything but their faults."""
-    if len(outputs) == 1:
-        return outputs[0]
-    good = [output for output in outputs if not output.void]
-    faults = [effect for output in outputs if output.void for effect in _faults(output)]
-    return Output(
-        tuple(subject for output in good for subject in output.subjects),
-        (*(effect for output in good for effect in output.effects), *faults),
-        "" if good else outputs[0].void,
-    )
-
-
-def _faults(output: Output) -> tuple[Fault, ...]:
-    return tuple(effect for effect in output.effects if isinstance(effect, Fault))
-
-
 def _fold_groups(cursor: Cursor, step: Step) -> Output:
-    return _joined(
+    return join_outputs(
         [step.rule.fold((), cursor.inputs(step, group)) for group in cursor.groups(step)]
     )
 
@@ -185,15 +168,15 @@ def _within_means(cursor: Cursor, output: Output) -> Output:
     promised = [effect for effect in cursor.row.effects if isinstance(effect, Pay)]
     total = sum(effect.micros for effect in (*payments, *promised))
     if any(effect.member not in cursor.terms.parties for effect in payments):
-        return Output(output.subjects, _faults(output), "payee-outside-the-task")
+        return Output(output.subjects, output.faults, "payee-outside-the-task")
     if total > accounts.escrow(cursor.state, cursor.row.id):
-        return Output(output.subjects, _faults(output), "escrow-overspent")
+        return Output(output.subjects, output.faults, "escrow-overspent")
     return output
 
 
 def _punish(cursor: Cursor, step: Step, output: Output) -> None:
     """Apply faults at once: they are kept even when the round is void."""
-    for effect in _faults(output):
+    for effect in output.faults:
         task, member = cursor.row.id, effect.member
         lost = accounts.forfeit_bond(cursor.state, task, member, effect.micros)
         key = cursor.key(step, "")
