@@ -20,8 +20,6 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = Path(tallystick.__file__).parent
 FAILED = 1  # what pytest returns when a test failed; anything else is no verdict
 
-pytestmark = pytest.mark.slow
-
 
 @dataclass(frozen=True)
 class Mutant:
@@ -38,12 +36,18 @@ MUTANTS = [Mutant(**each) for each in DATA["mutant"]]
 HARMLESS = Mutant("nothing", "ledger/kernel.py", "PROTOCOL = 1\n", "PROTOCOL = 1\n")
 
 
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.why)
+def test_the_line_a_bug_is_planted_in_is_there_once(mutant):
+    source = (PACKAGE / mutant.file).read_text(encoding="utf-8")
+
+    assert source.count(mutant.old) == 1, f"{mutant.file} no longer holds this line once"
+
+
 def plant(mutant, folder):
     """Copy the package into ``folder`` with the bug in it."""
     shutil.copytree(PACKAGE, folder / "tallystick", ignore=shutil.ignore_patterns("__pycache__"))
     path = folder / "tallystick" / mutant.file
     source = path.read_text(encoding="utf-8")
-    assert source.count(mutant.old) == 1, f"{mutant.file} no longer holds this line once"
     path.write_text(source.replace(mutant.old, mutant.new), encoding="utf-8")
 
 
@@ -56,6 +60,7 @@ def run_tests(folder, *tests):
     ).returncode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.why)
 def test_a_planted_bug_is_noticed(mutant, tmp_path):
     plant(mutant, tmp_path)
@@ -63,6 +68,7 @@ def test_a_planted_bug_is_noticed(mutant, tmp_path):
     assert run_tests(tmp_path, "tests/unit/ledger", "tests/property/test_rounds.py") == FAILED
 
 
+@pytest.mark.slow
 def test_the_copy_is_what_is_tested(tmp_path):
     plant(HARMLESS, tmp_path)
     (tmp_path / "tallystick" / "errors.py").write_text("raise SystemError('the copy')\n")
@@ -70,6 +76,7 @@ def test_the_copy_is_what_is_tested(tmp_path):
     assert run_tests(tmp_path, "tests/unit/ledger/test_genesis.py") != 0
 
 
+@pytest.mark.slow
 def test_without_a_planted_bug_the_copy_passes(tmp_path):
     plant(HARMLESS, tmp_path)
 
