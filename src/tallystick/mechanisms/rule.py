@@ -132,7 +132,12 @@ class Desk(Protocol):
 
 @runtime_checkable
 class Rule(Protocol):
-    """The contract of every rule. Parameters are the fields of a frozen dataclass."""
+    """The contract of every rule. Parameters are the fields of a frozen dataclass.
+
+    A rule may say more of itself by class attributes: ``lists``, how many outputs it can be about
+    (1); ``needs_model``, that it works on updates of a common model; ``yields_model``, that its
+    output's first live subject is one.
+    """
 
     id: ClassVar[str]
     place: ClassVar[Place]

@@ -113,8 +113,10 @@ class TaskView:
         if everybody or len(seats) <= MOST_ATTESTERS:
             return seats
         key = self.key(step, group)
+        willing = tuple(seat for seat in seats if seat.member not in self.row.withheld)
         drawn = sorted(
-            seats, key=lambda seat: (ticket(self.row.beacon, key, seat.member), seat.member)
+            willing if len(willing) >= DRAWN_ATTESTERS else seats,
+            key=lambda seat: (ticket(self.row.beacon, key, seat.member), seat.member),
         )
         return tuple(sorted(drawn[:DRAWN_ATTESTERS]))
 
@@ -125,6 +127,21 @@ class TaskView:
         names = [name for added, name, _ in parse_who(step.stage.who) if added]
         labels = {seat.group for name in names for seat in self._named(name) if seat.group}
         return tuple(sorted(labels)) or ("",)
+
+    def labels(self, step: Step) -> set[str]:
+        """Return every label that a step's records may stand under in the running round.
+
+        A signature given ahead of a new draw stands under the labels from before it.
+        """
+        if not step.stage.per_group:
+            return {""}
+        seats = (
+            seat
+            for rows in (self.row.pending, self.row.rosters)
+            for row in rows
+            for seat in row.seats
+        )
+        return {"", *(seat.group for seat in seats)}
 
     def key(self, step: Step, group: str) -> Key:
         """Return the key of a step's instance in the running round."""
