@@ -150,6 +150,9 @@ def simulate(  # noqa: PLR0913 - one call, many options
     ConfigError
         The task, the sites or the initial parameters do not fit, or the folder holds another run.
     """
+    if not isinstance(cast("object", task), Task | str | Path):
+        msg = f"task is a Task or a task file's path, not {task!r}"
+        raise ConfigError(msg)
     asked = task if isinstance(task, Task) else Task.load(task)
     if rounds is not None:
         asked = replace(asked, rounds=rounds)
@@ -292,9 +295,10 @@ def _initial_model(
 
 
 def _check_folder(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        msg = f"{folder} is no folder"
-        raise ConfigError(msg)
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        msg = f"{there} is no folder"
+        raise ConfigError(msg, hint="name another --out")
     known = {"blobs", "run.json", ".run.json"}
     if folder.exists() and not (folder / "run.json").exists():
         strange = sorted(entry.name for entry in folder.iterdir() if entry.name not in known)

@@ -30,15 +30,15 @@ ARTEFACTS = ("submit/", "join/")  # stages whose opinions say what a holder hold
 def about_update(history: TaskHistory, root: bytes) -> list[Statement]:
     """Say who sent an update, what every stage made of it, and whether it is in the model."""
     found: list[Statement] = []
+    if not any(root == sent for each in history.rounds for sent, _ in history.updates(each)):
+        return found  # a model, a sum or nothing of this task's: nobody submitted it
     for each in history.rounds:
         for (sent_root, member), sent in history.updates(each).items():
             if sent_root == root:
                 found.append(_revealed(each, member, sent))
         found += _held(each, root)
         found += _judged(each, root)
-    if found:
-        found += _used(history, root)
-    return found
+    return found + list(_used(history, root))
 
 
 def about_member(history: TaskHistory, member: str) -> list[Statement]:

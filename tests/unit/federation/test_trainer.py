@@ -12,6 +12,8 @@ import pytest
 
 from tallystick.errors import ConfigError
 from tallystick.federation.arrays import as_arrays
+from tallystick.federation.run import simulate
+from tallystick.federation.task_file import Task
 from tallystick.federation.trainer import (
     Trainer,
     TrainerError,
@@ -308,6 +310,19 @@ def test_two_methods_make_a_trainer():
 
     assert isinstance(trainer, Trainer)
     assert as_trainer(trainer) is trainer
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"rounds": "x"}, {"rounds": True}, {"name": 3}, {"train": [1]}, {"weight_cap": 1.5}]
+)
+def test_a_task_of_the_wrong_kinds_is_refused_by_the_key(wrong):
+    with pytest.raises(ConfigError, match=f"key '{next(iter(wrong))}'"):
+        Task(**{"name": "x", **wrong})
+
+
+def test_a_simulation_of_no_task_is_refused():
+    with pytest.raises(ConfigError, match="not 3"):
+        simulate(3, {})
 
 
 @pytest.mark.parametrize(
