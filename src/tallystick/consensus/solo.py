@@ -56,6 +56,11 @@ class Solo:
         Where the ledger starts; must be the store's own when it holds one.
     secret
         The sealer's validator key; without it the ledger can only be read.
+
+    Raises
+    ------
+    UnavailableError
+        Another process seals this ledger, or the file is damaged.
     """
 
     def __init__(
@@ -63,6 +68,8 @@ class Solo:
     ) -> None:
         """Open the ledger, or found it."""
         self._store = store
+        if secret is not None:
+            store.claim()
         self._genesis = _open_genesis(store, genesis)
         self.kernel = Kernel(self._genesis)
         self._secret = secret

@@ -76,7 +76,7 @@ class Journal:
                 line = decode(Line, body)
             except DecodeError:
                 break
-            self._records[encode(line.key)] = line.record
+            self._records.setdefault(encode(line.key), line.record)
             at += HEAD.size + size
         if at != len(data):
             self._file.truncate(at)

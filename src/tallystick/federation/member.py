@@ -8,6 +8,7 @@ or contradicts a seal. Scoring and attesting never wait for training.
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -40,6 +41,7 @@ from tallystick.mechanisms.records import (
     Output,
     Seal,
 )
+from tallystick.storage.lock import Lock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,13 +115,23 @@ class Member:
         folder: Path,
         habits: Habits | None = None,
     ) -> None:
-        """Open the folder and go on where it left off."""
+        """Open the folder and go on where it left off.
+
+        Raises
+        ------
+        UnavailableError
+            Another process works as this member, or its journal is damaged.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as opened:
+            opened.enter_context(closing(Lock(folder)))
+            self._journal = opened.enter_context(closing(Journal(folder / "journal")))
+            self._opened_folder = opened.pop_all()
         self.identity = identity
         self._engine = engine
         self._trainer = trainer
         self._workbench = workbench
         self._habits = habits or Habits()
-        self._journal = Journal(folder / "journal")
         self._sent: set[tuple[Key, str, int]] = set()
         self._opened: set[tuple[bytes, bytes]] = set()
         self._desks: dict[bytes, MemberDesk] = {}
@@ -131,8 +143,8 @@ class Member:
         self._journal.flush()
 
     def close(self) -> None:
-        """Close the journal."""
-        self._journal.close()
+        """Close the folder."""
+        self._opened_folder.close()
 
     def step(self) -> int:
         """Look at the ledger's newest state and submit what is owed; return how much that was."""

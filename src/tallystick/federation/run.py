@@ -10,6 +10,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -27,6 +28,7 @@ from tallystick.mechanisms.records import ROUND
 from tallystick.provenance.history import read_engine
 from tallystick.provenance.writing import write_bundle
 from tallystick.storage.blobs import FileBlobs
+from tallystick.storage.lock import Lock
 from tallystick.tensors.model import open_model, write_model
 
 if TYPE_CHECKING:
@@ -149,6 +151,8 @@ def simulate(  # noqa: PLR0913 - one call, many options
     ------
     ConfigError
         The task, the sites or the initial parameters do not fit, or the folder holds another run.
+    UnavailableError
+        Another process works on the run in this folder.
     """
     asked = task if isinstance(task, Task) else Task.load(task)
     if rounds is not None:
@@ -164,27 +168,27 @@ def simulate(  # noqa: PLR0913 - one call, many options
     trainers = {name: as_trainer(sites[name]) for name in names}
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="tally-"))
     _check_folder(folder)
-    started = time.perf_counter()
-    model = _initial_model(folder, initial, trainers[names[0]], durable=durable)
-    terms = resolve_terms(asked, owner=names[0], members=names, model=model, trial=True)
-    claim_folder(folder, _identity(terms, seed, names, outsiders))
-    setup = Setup(
-        trainers=trainers,
-        conduct=dict(conduct or {}),
-        durable=durable,
-        isolate=isolate,
-        outsiders=outsiders,
-        watch=watch,
-    )
-    log = _log_to(folder / "run.log")
-    federation = Federation(folder, setup, seed)
-    try:
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        held.enter_context(closing(Lock(folder)))
+        started = time.perf_counter()
+        model = _initial_model(folder, initial, trainers[names[0]], durable=durable)
+        terms = resolve_terms(asked, owner=names[0], members=names, model=model, trial=True)
+        claim_folder(folder, _identity(terms, seed, names, outsiders))
+        setup = Setup(
+            trainers=trainers,
+            conduct=dict(conduct or {}),
+            durable=durable,
+            isolate=isolate,
+            outsiders=outsiders,
+            watch=watch,
+        )
+        held.callback(_stop_log, _log_to(folder / "run.log"))
+        federation = Federation(folder, setup, seed)
+        held.callback(federation.close)
         row = federation.run(federation.propose(terms))
         seconds = time.perf_counter() - started
         return _finish(federation, asked, terms, row, seconds=seconds, evaluate=evaluate)
-    finally:
-        federation.close()
-        _stop_log(log)
 
 
 def _finish(
@@ -295,7 +299,7 @@ def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         msg = f"{folder} is no folder"
         raise ConfigError(msg)
-    known = {"blobs", "run.json", ".run.json"}
+    known = {"blobs", "run.json", ".run.json", ".lock"}
     if folder.exists() and not (folder / "run.json").exists():
         strange = sorted(entry.name for entry in folder.iterdir() if entry.name not in known)
         if strange:

@@ -12,6 +12,7 @@ import json
 import logging
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +109,11 @@ class Federation:
     ----------
     folder
         Where everything is kept; a run it holds already goes on.
+
+    Raises
+    ------
+    UnavailableError
+        Another process runs this federation, or one of its members.
     """
 
     def __init__(self, folder: Path, setup: Setup, seed: int) -> None:
@@ -118,23 +124,26 @@ class Federation:
         self.setup = setup
         self.seed = seed
         folder.mkdir(parents=True, exist_ok=True)
-        store = LedgerStore(folder / "ledger.db")
-        genesis = simulated_genesis("simulation", names, seed)
-        sealer = secret_of(seed, genesis.sealer, "validator")
-        self.engine = Solo(store, genesis, sealer)
-        self.blobs = FileBlobs(folder / "blobs", durable=setup.durable, grouped=True)
-        self.workbench = Workbench(self.blobs)
         self._folds = FoldCache()
-        self._flushers = ThreadPoolExecutor(FLUSHERS, thread_name_prefix="flush")
-        self.members = {name: self._member(name) for name in sorted(setup.trainers)}
+        self.members: dict[str, Member] = {}
+        with ExitStack() as opened:
+            store = LedgerStore(folder / "ledger.db")
+            opened.callback(store.close)
+            genesis = simulated_genesis("simulation", names, seed)
+            self.engine = Solo(store, genesis, secret_of(seed, genesis.sealer, "validator"))
+            self.blobs = FileBlobs(folder / "blobs", durable=setup.durable, grouped=True)
+            opened.callback(self.blobs.close)
+            self.workbench = Workbench(self.blobs)
+            self._flushers = ThreadPoolExecutor(FLUSHERS, thread_name_prefix="flush")
+            opened.callback(self._flushers.shutdown)
+            for name in sorted(setup.trainers):
+                self.members[name] = self._member(name)
+                opened.callback(self.members[name].close)
+            self._opened = opened.pop_all()
 
     def close(self) -> None:
         """Close what is open."""
-        for member in self.members.values():
-            member.close()
-        self._flushers.shutdown()
-        self.blobs.close()
-        self.engine.close()
+        self._opened.close()
 
     def propose(self, terms: Terms) -> bytes:
         """Propose the task unless the ledger has it; return its id."""
