@@ -262,3 +262,31 @@ def test_rows_changed_on_disk_are_found_when_the_ledger_is_opened(world, solo, t
     with pytest.raises(UnavailableError, match="damaged"):
         Solo(store)
     store.close()
+
+
+def test_a_reader_that_opens_while_blocks_are_added_sees_one_moment(world, solo, tmp_path):
+    def add_block():
+        solo.submit(world.sign("bravo", Transfer("alpha", 1)).wire)
+        solo.seal(solo.head.time + 5)
+
+    class Slow(LedgerStore):
+        def rows(self):
+            found = super().rows()
+            add_block()
+            return found
+
+    add_block()
+    reader = Solo(Slow(tmp_path / "ledger.sqlite"))
+
+    assert reader.head.height == 1
+    assert solo.head.height == 2
+    assert [block.header.height for block in reader.blocks()] == [1]
+    reader.close()
+
+
+def test_one_process_seals(world, solo, tmp_path):
+    store = LedgerStore(tmp_path / "ledger.sqlite")
+
+    with pytest.raises(UnavailableError, match="in use"):
+        Solo(store, world.genesis, secret_of("alpha"))
+    store.close()

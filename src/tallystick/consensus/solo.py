@@ -77,14 +77,13 @@ class Solo:
         self._shares: dict[str, int] = {}
         self._outcomes: dict[bytes, Receipt | RejectedError] = {}
         founded, header = self.kernel.found()
-        rows = store.rows()
-        head = store.head()
+        rows, head = store.snapshot()
         self._state = founded if head is None else state_from_rows(rows)
         self._head = header if head is None else head
         if self._state.root != self._head.state_root:
             msg = "the ledger file is damaged: its rows do not have the head's state root"
             raise UnavailableError(msg)
-        if head is None:
+        if head is None and not rows:
             store.found(dict(founded.rows()))
 
     @property
@@ -158,12 +157,18 @@ class Solo:
         return None if found is None else found[1]
 
     def blocks(self, start: int = 1) -> Iterator[Block]:
-        """See `Engine.blocks`."""
-        return self._store.blocks(start)
+        """See `Engine.blocks`; a reader sees those up to the head it opened."""
+        for block in self._store.blocks(start):
+            if block.header.height > self._head.height:
+                return
+            yield block
 
     def leaves(self, task: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
-        """See `Engine.leaves`."""
-        return self._store.leaves(task, start)
+        """See `Engine.leaves`; a reader sees those up to the head it opened."""
+        for height, leaf in self._store.leaves(task, start):
+            if height > self._head.height:
+                return
+            yield height, leaf
 
     def close(self) -> None:
         """Close the store."""

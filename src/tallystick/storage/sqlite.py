@@ -93,6 +93,14 @@ class LedgerStore:
             for key, value in self._db.execute("SELECT key, value FROM state")
         }
 
+    def snapshot(self) -> tuple[dict[bytes, bytes], Header | None]:
+        """Return the state rows and the header of one moment, whoever adds blocks meanwhile."""
+        self._db.execute("BEGIN")
+        try:
+            return self.rows(), self.head()
+        finally:
+            self._db.execute("ROLLBACK")
+
     def found(self, rows: dict[bytes, bytes]) -> None:
         """Write the founding rows; repeating it changes nothing."""
         self._db.execute("BEGIN IMMEDIATE")
