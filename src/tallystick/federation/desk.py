@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tallystick.codec import encode
-from tallystick.errors import ConfigError, UnavailableError
+from tallystick.errors import ConfigError, DecodeError, UnavailableError
 from tallystick.federation.arrays import TrainerError
-from tallystick.federation.trainer import evaluate_once, score_bps, train_once
+from tallystick.federation.trainer import commit_once, evaluate_once, score_bps, train_once
 from tallystick.mechanisms.records import Artefact
 from tallystick.tensors.model import open_model
 from tallystick.tensors.update import quantise
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tallystick.tensors.spec import Blobs
     from tallystick.tensors.workbench import Workbench
 
-__all__ = ["MemberDesk", "settings_of", "training_seed"]
+__all__ = ["MemberDesk", "check_initial_model", "settings_of", "training_seed"]
 
 
 def settings_of(terms: Terms) -> dict[str, Any]:
@@ -43,6 +43,30 @@ def training_seed(task: bytes, round_: int, member: str) -> int:
     """Return the seed a trainer gets in ``config``: the same on every engine."""
     digest = hashlib.sha256(b"training-seed" + task + encode((round_, member))).digest()
     return int.from_bytes(digest[:4], "little")
+
+
+def check_initial_model(terms: Terms, blobs: Blobs) -> None:
+    """Refuse terms whose initial model is not one of their parameters, if it is here to be seen.
+
+    Raises
+    ------
+    ConfigError
+        Nobody could train from it.
+    """
+    if terms.model is None:
+        return
+    try:
+        data = blobs.open(terms.model.root)
+    except UnavailableError:
+        return
+    try:
+        found = open_model(data, terms.model.parameters)
+    except DecodeError as error:
+        msg = f"the initial model does not fit the terms: {error}"
+        raise ConfigError(msg) from error
+    if found.layout.size != terms.model.size:
+        msg = f"the initial model has {found.layout.size} bytes, the terms say {terms.model.size}"
+        raise ConfigError(msg)
 
 
 class MemberDesk:
@@ -140,14 +164,16 @@ class MemberDesk:
         """See `Desk.commit`: whatever the trainer's ``commitment`` method returns for the stage.
 
         A trainer without one commits to the number of examples it evaluates on, and no bytes.
+
+        Raises
+        ------
+        TrainerError
+            The trainer's method raised, or returned no bytes.
         """
         commitment = getattr(self._trainer, "commitment", None)
         if callable(commitment):
+            data = commit_once(commitment, inputs.key.stage)
             writer = self.blobs.create()
-            data = commitment(inputs.key.stage)
-            if not isinstance(data, bytes):
-                msg = "commitment() returned no bytes"
-                raise TrainerError(msg)
             writer.write(data)
             root, size = writer.commit()
             return Artefact(root, size)

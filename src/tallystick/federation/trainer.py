@@ -29,6 +29,7 @@ __all__ = [
     "TrainerError",
     "as_arrays",
     "as_trainer",
+    "commit_once",
     "evaluate_once",
     "read_only",
     "score_bps",
@@ -218,6 +219,26 @@ def evaluate_once(
         raise _failure(error, of=trainer.evaluate) from error
     metrics, num_examples = _unpack(judged, "evaluate", "(dict of metrics, int)", (2,))
     return _metrics(metrics), _num_examples(num_examples)
+
+
+def commit_once(commitment: Callable[[str], object], stage: str) -> bytes:
+    """Return the bytes a trainer's ``commitment`` method gives for a stage.
+
+    Raises
+    ------
+    TrainerError
+        It raised, or returned something else.
+    """
+    try:
+        data = commitment(stage)
+    except TrainerError:
+        raise
+    except (Exception, SystemExit) as error:  # a trainer may do anything
+        raise _failure(error, of=commitment) from error
+    if not isinstance(data, bytes):
+        msg = "commitment() returned no bytes"
+        raise TrainerError(msg)
+    return data
 
 
 def score_bps(metrics: Mapping[str, float], score: str) -> int:
