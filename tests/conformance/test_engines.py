@@ -200,6 +200,17 @@ def test_the_same_transaction_waits_once(world, solo):
     assert solo.pending == 1
 
 
+def test_of_two_transactions_with_one_nonce_the_older_waits(world, solo):
+    first, second = (world.sign("bravo", Transfer("alpha", n), nonce=1) for n in (1, 2))
+    solo.submit(first.wire)
+    with pytest.raises(RejectedError) as refused:
+        solo.submit(second.wire)
+    solo.seal(world.now + 5)
+
+    assert refused.value.code == 104
+    assert solo.outcome(first.hash).code == 0
+
+
 def test_a_faulty_transaction_gets_a_code_too(world, solo, monkeypatch):
     def crash(state, context, message):
         raise ValueError

@@ -53,11 +53,11 @@ def initial_model(folder):
     return write_model({"w": np.zeros(4, np.float32)}, writer)
 
 
-def terms_of(folder, name="t", recipe="chain-fl", names=NAMES, **task):
+def terms_of(folder, name="t", recipe="chain-fl", names=NAMES, owner=NAMES[0], **task):
     """Return the terms of a small task on that model."""
     asked = Task(name=name, recipe=recipe, **{"rounds": 2, **task})
     model = initial_model(folder)
-    return resolve_terms(asked, owner=names[0], members=names, model=model, trial=True)
+    return resolve_terms(asked, owner=owner, members=names, model=model, trial=True)
 
 
 def notes(fed, task, kind=None):

@@ -18,6 +18,7 @@ from tallystick.ledger.contracts import members
 from tallystick.ledger.genesis import Genesis, load_genesis
 from tallystick.ledger.kernel import FaultyTransactionError, Kernel, ShareExceededError
 from tallystick.ledger.state import state_from_rows
+from tallystick.ledger.transaction import BadNonceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,6 +75,7 @@ class Solo:
         self.kernel = Kernel(self._genesis)
         self._secret = secret
         self._pending: dict[bytes, Transaction] = {}
+        self._nonces: set[tuple[str, int, int]] = set()  # of what is pending
         self._shares: dict[str, int] = {}
         self._outcomes: dict[bytes, Receipt | RejectedError] = {}
         founded, header = self.kernel.found()
@@ -109,14 +111,19 @@ class Solo:
     def submit(self, wire: bytes) -> bytes:
         """See `Engine.submit`."""
         tx = self.kernel.check(self._state, wire, self._head.time)
+        if tx.hash in self._pending:
+            return tx.hash
+        if tx.order in self._nonces:
+            msg = f"nonce {tx.body.nonce}: another transaction with it waits already"
+            raise BadNonceError(msg)
         share = MOST_PENDING // max(1, len(members.active_members(self._state)))
         used = self._shares.get(tx.body.sender, 0)
         if used >= share:
             msg = f"'{tx.body.sender}' has {used} transactions waiting"
             raise RetryLaterError(msg)
-        if tx.hash not in self._pending:
-            self._pending[tx.hash] = tx
-            self._shares[tx.body.sender] = used + 1
+        self._pending[tx.hash] = tx
+        self._nonces.add(tx.order)
+        self._shares[tx.body.sender] = used + 1
         return tx.hash
 
     def seal(self, time: int) -> Outcome:
@@ -196,6 +203,7 @@ class Solo:
 
     def _forget(self, tx: Transaction, result: Receipt | RejectedError) -> None:
         if self._pending.pop(tx.hash, None) is not None:
+            self._nonces.discard(tx.order)
             self._shares[tx.body.sender] -= 1
         if len(self._outcomes) > MOST_REMEMBERED:
             self._outcomes.clear()

@@ -25,7 +25,7 @@ from tallystick.federation.conduct import HONEST, Conduct
 from tallystick.federation.foresight import FoldCache
 from tallystick.federation.member import Habits, Identity, Member
 from tallystick.ledger.collect.rows import LIVE, NAMES, STAGES, TASKS, TaskRow
-from tallystick.ledger.genesis import Founder, Genesis, Key
+from tallystick.ledger.genesis import Founder, Genesis, Key, Limits
 from tallystick.ledger.messages import ProposeTask
 from tallystick.ledger.terms import task_id
 from tallystick.storage.blobs import FileBlobs
@@ -47,6 +47,8 @@ BLOCK = 1000
 FUNDS = 1_000_000_000
 FLUSHERS = 4
 MOST_IDLE = 10_000
+SAID_AGAIN = 2
+DEFAULT_LIMITS = Limits()
 
 
 @dataclass(slots=True)
@@ -65,6 +67,8 @@ class Setup:
         Train in child processes; how long a trainer may take, the window's length by default.
     outsiders
         Members of the ledger that are no party to the task.
+    limits
+        The ledger's sizes.
     watch
         Called after every sealed block with the federation; for probes and progress.
     """
@@ -75,6 +79,7 @@ class Setup:
     isolate: bool = False
     limit_seconds: float | None = None
     outsiders: tuple[str, ...] = ()
+    limits: Limits = DEFAULT_LIMITS
     watch: Callable[[Federation], None] | None = None
 
 
@@ -83,7 +88,9 @@ def secret_of(seed: int, member: str, what: str) -> bytes:
     return sha256("trial", what.encode(), str(seed).encode(), member.encode())
 
 
-def simulated_genesis(name: str, members: tuple[str, ...], seed: int) -> Genesis:
+def simulated_genesis(
+    name: str, members: tuple[str, ...], seed: int, limits: Limits = DEFAULT_LIMITS
+) -> Genesis:
     """Return a trial genesis whose keys come from a seed; the first member seals."""
     founders = tuple(
         Founder(
@@ -98,7 +105,13 @@ def simulated_genesis(name: str, members: tuple[str, ...], seed: int) -> Genesis
         for member in sorted(members)
     )
     return Genesis(
-        name=name, time=EPOCH, engine="solo", sealer=min(members), trial=True, founders=founders
+        name=name,
+        time=EPOCH,
+        engine="solo",
+        sealer=min(members),
+        trial=True,
+        founders=founders,
+        limits=limits,
     )
 
 
@@ -129,7 +142,7 @@ class Federation:
         with ExitStack() as opened:
             store = LedgerStore(folder / "ledger.db")
             opened.callback(store.close)
-            genesis = simulated_genesis("simulation", names, seed)
+            genesis = simulated_genesis("simulation", names, seed, setup.limits)
             self.engine = Solo(store, genesis, secret_of(seed, genesis.sealer, "validator"))
             self.blobs = FileBlobs(folder / "blobs", durable=setup.durable, grouped=True)
             opened.callback(self.blobs.close)
@@ -172,15 +185,20 @@ class Federation:
 
     def blocks(self, task: bytes) -> Any:  # noqa: ANN401 - a generator of headers
         """Seal block after block until the task has ended, yielding each header."""
-        idle = 0
+        idle = again = 0
         while task in (self.engine.state.get(LIVE) or ()) and idle < MOST_IDLE:
             for member in self.members.values():
                 member.step()
             self._flush()
-            if self.engine.pending and self.engine.seal_pending(self.engine.head.time + BLOCK):
-                idle = 0
-                yield self.engine.head
-                continue
+            if self.engine.pending:
+                if self.engine.seal_pending(self.engine.head.time + BLOCK):
+                    idle = again = 0
+                    yield self.engine.head
+                    continue
+                if again < SAID_AGAIN:  # before time passes, members may repeat what was refused
+                    again += 1
+                    continue
+            again = 0
             idle += 1
             self.engine.seal(self._next_time(task))
             yield self.engine.head

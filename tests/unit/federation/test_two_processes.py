@@ -4,7 +4,7 @@ import json
 
 import pytest
 from support.commands import execute, start, write_task
-from support.sites import NAMES, Dice, federation, forfeits, run_until, terms_of
+from support.sites import NAMES, Dice, forfeits, run_until, terms_of
 
 from tallystick.consensus.solo import Solo
 from tallystick.errors import UnavailableError
@@ -16,7 +16,7 @@ from tallystick.storage.sqlite import LedgerStore
 KEY = Key(bytes(32), 1, 1, "update", "")
 
 
-def test_a_second_federation_on_a_folder_costs_nobody_its_bond(tmp_path):
+def test_a_second_federation_on_a_folder_costs_nobody_its_bond(federation, tmp_path):
     first = federation(tmp_path, Dice)
     task = first.propose(terms_of(tmp_path))
     run_until(first, task, "update", "seal")
@@ -33,7 +33,7 @@ def test_a_second_federation_on_a_folder_costs_nobody_its_bond(tmp_path):
     assert lost == []
 
 
-def test_a_member_works_in_one_process(tmp_path):
+def test_a_member_works_in_one_process(federation, tmp_path):
     fed = federation(tmp_path)
     seat = Identity("a", 0, bytes(32), bytes(32))
     with pytest.raises(UnavailableError, match="members/a is in use"):
@@ -41,7 +41,7 @@ def test_a_member_works_in_one_process(tmp_path):
     fed.close()
 
 
-def test_a_live_ledger_can_be_read(tmp_path):
+def test_a_live_ledger_can_be_read(federation, tmp_path):
     fed = federation(tmp_path)
     task = fed.propose(terms_of(tmp_path))
     reader = Solo(LedgerStore(tmp_path / "ledger.db"))
@@ -82,7 +82,7 @@ def test_a_second_command_on_a_folder_is_not_available_now_but_reading_is(tmp_pa
     assert reading == [0, 0]
 
 
-def test_every_member_of_a_closed_federation_can_be_opened_again(tmp_path):
+def test_every_member_of_a_closed_federation_can_be_opened_again(federation, tmp_path):
     for _ in range(2):
         fed = federation(tmp_path)
         assert tuple(fed.members) == NAMES
