@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +11,15 @@ import numpy as np
 from tallystick.codec import encode
 from tallystick.errors import ConfigError, DecodeError, UnavailableError
 from tallystick.federation.arrays import TrainerError
-from tallystick.federation.trainer import commit_once, evaluate_once, score_bps, train_once
+from tallystick.federation.trainer import (
+    commit_once,
+    evaluate_once,
+    score_bps,
+    score_update,
+    train_once,
+)
 from tallystick.mechanisms.records import Artefact
+from tallystick.tensors.dtypes import NonFiniteError
 from tallystick.tensors.model import open_model
 from tallystick.tensors.update import quantise
 
@@ -26,6 +34,9 @@ if TYPE_CHECKING:
     from tallystick.tensors.workbench import Workbench
 
 __all__ = ["MemberDesk", "check_initial_model", "settings_of", "training_seed"]
+
+
+LOG = logging.getLogger(__name__)
 
 
 def settings_of(terms: Terms) -> dict[str, Any]:
@@ -149,16 +160,38 @@ class MemberDesk:
         weight = 1 if self._terms.weights[0] == "equal" else max(1, result.num_examples)
         return Artefact(root, size, (inputs.parent[0],), min(weight, 2**32 - 1))
 
-    def evaluate(self, inputs: Inputs, parent: tuple[bytes, int], update: bytes | None) -> int:
-        """See `Desk.evaluate`."""
+    def evaluate(
+        self, inputs: Inputs, parent: tuple[bytes, int], update: bytes | None
+    ) -> int | None:
+        """See `Desk.evaluate`.
+
+        Raises
+        ------
+        TrainerError
+            The model without an update cannot be scored: then nothing can.
+        UnavailableError
+            The model or the update is not here yet.
+        """
         if inputs.model is None:
             msg = "the terms name no model to score"
             raise TrainerError(msg)
-        arrays = self._workbench.preview(parent, inputs.model, update)
-        metrics, _ = evaluate_once(
-            self._trainer, arrays, self._config(inputs), limit_seconds=self.limit_seconds
-        )
-        return score_bps(metrics, self._terms.score)
+        config, limit = self._config(inputs), self.limit_seconds
+        if update is None:
+            arrays = self._workbench.preview(parent, inputs.model, None)
+            metrics, _ = evaluate_once(self._trainer, arrays, config, limit_seconds=limit)
+            return score_bps(metrics, self._terms.score)
+        try:
+            arrays = self._workbench.preview(parent, inputs.model, update)
+            return score_update(
+                self._trainer, arrays, config, self._terms.score, limit_seconds=limit
+            )
+        except NonFiniteError:
+            return 0
+        except TrainerError as error:
+            told = f"\n{error.traceback.rstrip()}" if error.traceback else ""
+            name = update.hex()[:12]
+            LOG.warning("%s cannot score update %s: %s%s", self._member, name, error, told)
+            return None
 
     def commit(self, inputs: Inputs) -> Artefact:
         """See `Desk.commit`: whatever the trainer's ``commitment`` method returns for the stage.

@@ -79,9 +79,7 @@ def test_a_nonce_is_not_used_twice_while_a_transaction_waits(federation, tmp_pat
 def test_blocks_too_small_for_everybody_cost_nobody_a_turn(federation, tmp_path):
     limits = Limits(block_bytes=4096, transaction_bytes=4096)
     fed = federation(tmp_path, limits=limits)
-    ids = [
-        fed.propose(terms_of(tmp_path, f"t{n}", owner=NAMES[n % 4], rounds=3)) for n in range(6)
-    ]
+    ids = [fed.propose(terms_of(tmp_path, f"t{n}", owner=NAMES[n % 4], rounds=3)) for n in range(6)]
     ends = [fed.run(task).status for task in ids]
     lost = [forfeits(fed, task) for task in ids]
 
