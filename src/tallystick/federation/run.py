@@ -6,6 +6,7 @@ whatever stopped it.
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
 import time
@@ -19,7 +20,7 @@ from tallystick.codec import encode
 from tallystick.errors import ConfigError
 from tallystick.federation.arrays import as_arrays
 from tallystick.federation.metrics import EVERYBODY, evaluate_rounds, write_metrics
-from tallystick.federation.simulation import Federation, Setup, check_names, claim_folder
+from tallystick.federation.simulation import MARKER, Federation, Setup, check_names, claim_folder
 from tallystick.federation.task_file import Task, resolve_terms
 from tallystick.federation.task_text import task_text
 from tallystick.federation.trainer import as_trainer
@@ -29,7 +30,8 @@ from tallystick.provenance.history import read_engine
 from tallystick.provenance.writing import write_bundle
 from tallystick.storage.blobs import FileBlobs
 from tallystick.storage.lock import Lock
-from tallystick.tensors.model import open_model, write_model
+from tallystick.tensors.model import open_model, parameters_of, write_model
+from tallystick.tensors.spec import ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
     from tallystick.ledger.collect.rows import ModelRef, TaskRow
     from tallystick.ledger.terms import Terms
     from tallystick.provenance.facts import TaskHistory
-    from tallystick.tensors.spec import ModelSpec
 
 __all__ = ["Refusal", "Run", "simulate"]
 
@@ -133,7 +134,7 @@ def simulate(  # noqa: PLR0913 - one call, many options
     initial
         The parameters everybody starts from: arrays by name, a list of arrays or a PyTorch state
         dictionary. By default what the first site's ``initial_parameters`` or ``get_parameters``
-        returns.
+        returns; where they are drawn anew each time, a run that goes on keeps those it began with.
     seed
         Drives keys, salts and the trainers' seeds. Such a genesis is marked ``trial``.
     out
@@ -272,6 +273,7 @@ def _models(history: TaskHistory) -> list[tuple[int, ModelRef]]:
 def _initial_model(
     folder: Path, initial: object, first: Trainer, *, durable: bool
 ) -> ModelSpec | None:
+    is_drawn = initial is None  # by the trainer: perhaps other values whenever it is asked
     if initial is None:
         maker = getattr(first, "initial_parameters", None)
         if not callable(maker):
@@ -287,6 +289,9 @@ def _initial_model(
         msg = "the initial parameters hold no tensor"
         raise ConfigError(msg)
     blobs = FileBlobs(folder / "blobs", durable=durable)
+    known = _known_model(folder) if is_drawn else None
+    if known is not None and blobs.has(known[0]):
+        return ModelSpec(*known, parameters_of(arrays))
     writer = blobs.create()
     try:
         return write_model(arrays, writer)
@@ -295,12 +300,21 @@ def _initial_model(
         raise
 
 
+def _known_model(folder: Path) -> tuple[bytes, int] | None:
+    """Return root and size of the model that the folder's run began with, if it says so."""
+    try:
+        found = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        return bytes.fromhex(found["initial"]), int(found["initial_bytes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         msg = f"{folder} is no folder"
         raise ConfigError(msg)
-    known = {"blobs", "run.json", ".run.json", ".lock"}
-    if folder.exists() and not (folder / "run.json").exists():
+    known = {"blobs", MARKER, f".{MARKER}", ".lock"}
+    if folder.exists() and not (folder / MARKER).exists():
         strange = sorted(entry.name for entry in folder.iterdir() if entry.name not in known)
         if strange:
             msg = f"{folder} holds '{strange[0]}' and no run"
@@ -313,6 +327,8 @@ def _identity(
     return {
         "format": "tally.run-folder/1",
         "terms": task_id(terms).hex(),
+        "initial": "" if terms.model is None else terms.model.root.hex(),
+        "initial_bytes": 0 if terms.model is None else terms.model.size,
         "seed": seed,
         "members": list(names),
         "outsiders": list(outsiders),

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from tallystick.federation.trainer import Trainer
     from tallystick.ledger.terms import Terms
 
-__all__ = ["Federation", "Setup", "claim_folder", "simulated_genesis"]
+__all__ = ["MARKER", "Federation", "Setup", "claim_folder", "simulated_genesis"]
 
 LOG = logging.getLogger(__name__)
 EPOCH = 1_767_225_600_000  # virtual time begins 2026-01-01T00:00:00Z
@@ -48,6 +48,7 @@ FUNDS = 1_000_000_000
 FLUSHERS = 4
 MOST_IDLE = 10_000
 SAID_AGAIN = 2
+MARKER = "run.json"  # what the run in a folder is
 DEFAULT_LIMITS = Limits()
 
 
@@ -279,7 +280,7 @@ def claim_folder(folder: Path, identity: Mapping[str, Any]) -> None:
     ConfigError
         The folder holds something else; it is never overwritten.
     """
-    marker = folder / "run.json"
+    marker = folder / MARKER
     wanted = json.dumps(identity, sort_keys=True, indent=1)
     if marker.exists():
         if marker.read_text(encoding="utf-8") != wanted:
