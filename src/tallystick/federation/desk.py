@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from tallystick.codec import encode
 from tallystick.errors import ConfigError, DecodeError, UnavailableError
 from tallystick.federation.arrays import TrainerError
 from tallystick.federation.trainer import (
+    Training,
     commit_once,
     evaluate_once,
     score_bps,
@@ -26,17 +27,32 @@ from tallystick.tensors.update import quantise
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tallystick.federation.arrays import Arrays
+    from tallystick.federation.child import Children
     from tallystick.federation.conduct import Conduct
-    from tallystick.federation.trainer import Trainer
+    from tallystick.federation.trainer import Trainer, TrainResult
     from tallystick.ledger.terms import Terms
+    from tallystick.mechanisms.records import Key
     from tallystick.mechanisms.rule import Inputs
     from tallystick.tensors.spec import Blobs
     from tallystick.tensors.workbench import Workbench
 
-__all__ = ["MemberDesk", "check_initial_model", "settings_of", "training_seed"]
+__all__ = [
+    "MemberDesk",
+    "StillTrainingError",
+    "check_initial_model",
+    "settings_of",
+    "training_seed",
+]
 
 
 LOG = logging.getLogger(__name__)
+
+
+class StillTrainingError(UnavailableError):
+    """The update is not ready: look again later."""
+
+    slug: ClassVar[str] = "still-training"
 
 
 def settings_of(terms: Terms) -> dict[str, Any]:
@@ -85,8 +101,8 @@ class MemberDesk:
 
     Parameters
     ----------
-    isolate
-        Train in a child process, so that a trainer that dies costs one turn.
+    children
+        Train in one of them, so that a trainer that dies costs one turn and nobody waits for it.
 
     Attributes
     ----------
@@ -102,7 +118,7 @@ class MemberDesk:
         workbench: Workbench,
         conduct: Conduct,
         *,
-        isolate: bool = False,
+        children: Children | None = None,
     ) -> None:
         """Sit down."""
         self._member = member
@@ -110,7 +126,9 @@ class MemberDesk:
         self._terms = terms
         self._workbench = workbench
         self._conduct = conduct
-        self._isolate = isolate
+        self._children = children
+        self._training: dict[Key, Training] = {}
+        self._asked: set[Key] = set()
         self._settings = settings_of(terms)
         self.limit_seconds: float | None = None
 
@@ -131,6 +149,8 @@ class MemberDesk:
         ------
         TrainerError
             The trainer failed, or what it returned is no update of this model.
+        StillTrainingError
+            A child is at it, or waits for its turn.
         UnavailableError
             The parent model is not here yet.
         """
@@ -139,13 +159,7 @@ class MemberDesk:
             raise TrainerError(msg)
         parent = open_model(self.blobs.open(inputs.parent[0]), inputs.model.parameters)
         arrays = parent.arrays()
-        result = train_once(
-            self._trainer,
-            arrays,
-            self._config(inputs),
-            limit_seconds=self.limit_seconds,
-            isolate=self._isolate,
-        )
+        result = self._train(inputs, arrays)
         generator = np.random.default_rng([self._seed(inputs), 1])
         trained = self._conduct.poison_update(result.parameters, arrays, generator)
         if trained is None:
@@ -223,6 +237,43 @@ class MemberDesk:
         except UnavailableError:
             return False
         return True
+
+    @property
+    def is_training(self) -> bool:
+        """Whether a child is at work for this task, or waits for its turn."""
+        return bool(self._training)
+
+    def end_unasked(self) -> None:
+        """End the training that nobody has asked for since this was last called."""
+        for key in set(self._training) - self._asked:
+            self._training.pop(key).close()
+        self._asked.clear()
+
+    def close(self) -> None:
+        """End all training."""
+        self._asked.clear()
+        self.end_unasked()
+
+    def _train(self, inputs: Inputs, parent: Arrays) -> TrainResult:
+        config, limit = self._config(inputs), self.limit_seconds
+        if self._children is None:
+            return train_once(self._trainer, parent, config, limit_seconds=limit)
+        key = inputs.key
+        self._asked.add(key)
+        training = self._training.get(key)
+        if training is None:
+            training = self._training[key] = Training(
+                self._children, self._trainer, parent, config, limit_seconds=limit
+            )
+        try:
+            result = training.result()
+        except BaseException:
+            self._training.pop(key).close()
+            raise
+        if result is None:
+            raise StillTrainingError
+        del self._training[key]
+        return result
 
     def _seed(self, inputs: Inputs) -> int:
         return training_seed(inputs.key.task, inputs.key.round, self._member)

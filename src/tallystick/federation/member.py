@@ -19,8 +19,9 @@ from tallystick.crypto import keys
 from tallystick.crypto.hashes import sha256
 from tallystick.errors import TallyError, UnavailableError
 from tallystick.federation.arrays import TrainerError
+from tallystick.federation.child import Children
 from tallystick.federation.conduct import HONEST, Conduct
-from tallystick.federation.desk import MemberDesk, check_initial_model
+from tallystick.federation.desk import MemberDesk, StillTrainingError, check_initial_model
 from tallystick.federation.foresight import FoldCache, Foreseen, foresee
 from tallystick.federation.journal import Journal
 from tallystick.federation.openings import openings
@@ -46,6 +47,7 @@ from tallystick.mechanisms.records import (
 from tallystick.storage.lock import Lock
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
     from pathlib import Path
 
     from tallystick.consensus.engine import Engine
@@ -88,6 +90,8 @@ class Habits:
         Approve every task whose terms name this member.
     cache
         Attested folds shared with other members of the same process.
+    children
+        Where trainers run when isolated; members of one process share its cores.
     allies
         Members a dishonest one works with.
     flush
@@ -100,6 +104,7 @@ class Habits:
     approve: bool = True
     conduct: Conduct = HONEST
     cache: FoldCache = field(default_factory=FoldCache)
+    children: Children = field(default_factory=Children)
     allies: frozenset[str] = frozenset()
     flush: bool = True
 
@@ -136,6 +141,7 @@ class Member:
         before = self._journal.flush if self._habits.flush else _nothing
         self._outbox = Outbox(identity, engine, before)
         self._desks: dict[bytes, MemberDesk] = {}
+        self._passed: dict[tuple[Key, int], Complaint] = {}  # turns that failed once and for all
         self._told: dict[bytes, str] = {}  # what was logged last about a task
         self.wake: int | None = None  # block time at which it wants to look again
 
@@ -144,26 +150,45 @@ class Member:
         self._journal.flush()
 
     def close(self) -> None:
-        """Close the folder."""
+        """End what is under way and close the folder."""
+        for desk in self._desks.values():
+            desk.close()
         self._opened_folder.close()
 
-    def step(self) -> int:
+    @property
+    def busy(self) -> bool:
+        """Whether a child trains for this member, or waits for its turn; `step` looks again."""
+        return any(desk.is_training for desk in self._desks.values())
+
+    def step(self, *, together: bool = False) -> int:
         """Look at the ledger's newest state and submit what is owed; return how much that was.
 
         What goes wrong with one task costs a turn in that task and nothing in any other.
+
+        Parameters
+        ----------
+        together
+            Send nothing while `busy`, so that what is sent does not depend on which child ends
+            first.
         """
         state = self._engine.state
         self._outbox.settle()
         self.wake = None
-        sent = 0
+        owed: list[tuple[Message, list[Hashable]]] = []
         for task in state.get(LIVE) or ():
             try:
                 view = view_task(state, task)
                 if view is not None and self.identity.member in view.terms.parties:
-                    sent += self._serve(view)
+                    owed.extend(self._serve(view))
             except TallyError as error:
                 self._tell(task, "cannot serve", error)
-        return sent
+        for desk in self._desks.values():
+            desk.end_unasked()
+        if together and self.busy:
+            return 0
+        for message, marks in owed:
+            self._outbox.send(message, marks)
+        return len(owed)
 
     def _tell(self, task: bytes, what: str, error: TallyError) -> None:
         """Log what is wrong with a task, once as long as it is the same."""
@@ -173,10 +198,11 @@ class Member:
             name, short = self.identity.member, task.hex()[:12]
             LOG.warning("%s: task %s: %s", name, short, told, exc_info=error)
 
-    def _serve(self, view: TaskView) -> int:
+    def _serve(self, view: TaskView) -> list[tuple[Message, list[Hashable]]]:
+        """Return the messages this member owes a task, each with its marks."""
         step = view.step
         if step is None:
-            return 0
+            return []
         said: list[Said] = []
         listed: Output | None = None
         blobs: tuple[bytes, ...] = ()
@@ -192,16 +218,14 @@ class Member:
             foreseen = self._foresee(view, listed, blobs)
             said.extend(self._attest(view, foreseen))
         task, phase, number = view.row.id, view.row.phase, view.row.round
-        sent = 0
+        owed: list[tuple[Message, list[Hashable]]] = []
         for part in self._outbox.apart(said):
             entries = tuple(cast("Entry", each.part) for each in part)
-            self._outbox.send(Collect(task, entries), [each.mark for each in part])
-            sent += 1
+            owed.append((Collect(task, entries), [each.mark for each in part]))
         for part in self._outbox.apart(self._open(view, step, foreseen)):
             opened = tuple(cast("Opening", each.part) for each in part)
-            self._outbox.send(Open(task, phase, number, opened), [each.mark for each in part])
-            sent += 1
-        return sent
+            owed.append((Open(task, phase, number, opened), [each.mark for each in part]))
+        return owed
 
     def _answer(self, view: TaskView, step: Step, stage: StageRow) -> list[Said]:
         """Return what this member owes the open window, if anything."""
@@ -238,23 +262,33 @@ class Member:
         key = stage.key
         if stage.window == "reveal" or (key.phase == SETUP and not self._habits.approve):
             return None
-        record = self._journal.get(key)
+        record = self._passed.get((key, stage.tries)) or self._journal.get(key)
         if record is None:
-            try:
-                if key.phase == SETUP and key.stage == APPROVE:
-                    check_initial_model(view.terms, self._workbench.blobs)
-                record = self._act(view, step, key)
-            except UnavailableError as error:
-                LOG.info("%s waits: %s", self.identity.member, error)
-                return None
-            except TallyError as error:
-                return self._pass(error)
-            if record is None:
-                return None
-            self._journal.put(key, record)
-        if not step.stage.sealed:
+            record = self._make(view, step, stage)
+        if record is None or (key, stage.tries) in self._passed or not step.stage.sealed:
             return record
         return Seal(seal_of(key, record, self.identity.member, self.identity.salt(key)))
+
+    def _make(
+        self, view: TaskView, step: Step, stage: StageRow
+    ) -> Artefact | Opinion | Complaint | None:
+        """Return the record for a stage, journalled, or why this member passes its turn."""
+        key = stage.key
+        try:
+            if key.phase == SETUP and key.stage == APPROVE:
+                check_initial_model(view.terms, self._workbench.blobs)
+            record = self._act(view, step, key)
+        except StillTrainingError:
+            return None
+        except UnavailableError as error:
+            LOG.info("%s waits: %s", self.identity.member, error)
+            return None
+        except TallyError as error:
+            passed = self._passed[key, stage.tries] = self._pass(error)
+            return passed
+        if record is not None:
+            self._journal.put(key, record)
+        return record
 
     def _pass(self, error: TallyError) -> Complaint:
         """Say why this member passes its turn, so that nobody waits for it."""
@@ -372,7 +406,7 @@ class Member:
                 view.terms,
                 self._workbench,
                 habits.conduct,
-                isolate=habits.isolate,
+                children=habits.children if habits.isolate else None,
             )
         return desk
 

@@ -21,6 +21,7 @@ from tallystick.consensus.solo import Solo
 from tallystick.crypto import keys
 from tallystick.crypto.hashes import sha256
 from tallystick.errors import ConfigError, DecodeError, InvariantError
+from tallystick.federation.child import Children
 from tallystick.federation.conduct import HONEST, Conduct
 from tallystick.federation.foresight import FoldCache
 from tallystick.federation.member import Habits, Identity, Member
@@ -139,6 +140,7 @@ class Federation:
         self.seed = seed
         folder.mkdir(parents=True, exist_ok=True)
         self._folds = FoldCache()
+        self._children = Children()
         self.members: dict[str, Member] = {}
         with ExitStack() as opened:
             store = LedgerStore(folder / "ledger.db")
@@ -188,8 +190,7 @@ class Federation:
         """Seal block after block until the task has ended, yielding each header."""
         idle = again = 0
         while task in (self.engine.state.get(LIVE) or ()) and idle < MOST_IDLE:
-            for member in self.members.values():
-                member.step()
+            self._step()
             self._flush()
             if self.engine.pending:
                 if self.engine.seal_pending(self.engine.head.time + BLOCK):
@@ -203,6 +204,16 @@ class Federation:
             idle += 1
             self.engine.seal(self._next_time(task))
             yield self.engine.head
+
+    def _step(self) -> None:
+        """Let members say what they have to say; virtual time stands still while any trains."""
+        waiting = list(self.members.values())
+        while waiting:
+            for member in waiting:
+                member.step(together=True)
+            waiting = [member for member in waiting if member.busy]
+            if waiting:
+                self._children.wait()
 
     def _flush(self) -> None:
         """Make durable what members said; nothing leaves this process before a block is sealed."""
@@ -246,6 +257,7 @@ class Federation:
             limit_seconds=setup.limit_seconds,
             conduct=setup.conduct.get(name, HONEST),
             cache=self._folds,
+            children=self._children,
             allies=dishonest if name in dishonest else frozenset(),
             flush=False,
         )

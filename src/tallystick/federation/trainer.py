@@ -18,7 +18,7 @@ import numpy as np
 
 from tallystick.errors import ConfigError
 from tallystick.federation.arrays import Arrays, TrainerError, as_arrays, check_arrays
-from tallystick.federation.child import Facts, run_child
+from tallystick.federation.child import Child, Children, Facts, run_child
 from tallystick.federation.deadline import within
 from tallystick.tensors.paging import drop_pages
 
@@ -27,6 +27,7 @@ __all__ = [
     "TrainResult",
     "Trainer",
     "TrainerError",
+    "Training",
     "as_arrays",
     "as_trainer",
     "commit_once",
@@ -190,11 +191,50 @@ def train_once(
         finite values.
     """
     if not isolate:
-        arrays, facts = within(limit_seconds, lambda: _train(trainer, parameters, config))
-    else:
-        arguments = (trainer, dict(parameters), dict(config))
-        arrays, facts = run_child(_train, arguments, limit_seconds=limit_seconds)
-    return TrainResult(arrays, facts["num_examples"], facts["metrics"])
+        return _result(within(limit_seconds, lambda: _train(trainer, parameters, config)))
+    arguments = (trainer, dict(parameters), dict(config))
+    return _result(run_child(_train, arguments, limit_seconds=limit_seconds))
+
+
+class Training:
+    """Training in a child process that nobody waits for.
+
+    Parameters
+    ----------
+    children
+        Those of this process, who take turns.
+    """
+
+    def __init__(
+        self,
+        children: Children,
+        trainer: Trainer,
+        parameters: Mapping[str, np.ndarray],
+        config: Mapping[str, Any],
+        *,
+        limit_seconds: float | None,
+    ) -> None:
+        """Start as soon as there is room: at once or when `result` is asked for."""
+        self._children = children
+        self._arguments = (trainer, dict(parameters), dict(config))
+        self._limit_seconds = limit_seconds
+        self._child: Child | None = None
+
+    def result(self) -> TrainResult | None:
+        """Return what came of it, or `None` while it is under way; raises as `train_once`."""
+        if self._child is None:
+            limit = self._limit_seconds
+            self._child = self._children.start(_train, self._arguments, limit_seconds=limit)
+        if self._child is None or not self._child.is_ready:
+            return None
+        child, self._child = self._child, None
+        return _result(self._children.collect(child))
+
+    def close(self) -> None:
+        """End it, whatever it is doing."""
+        if self._child is not None:
+            self._children.end(self._child)
+            self._child = None
 
 
 def evaluate_once(
@@ -323,6 +363,11 @@ def _judge(
     except (Exception, SystemExit) as error:  # a trainer may do anything
         raise _failure(error, of=trainer.evaluate) from error
     return _unpack(judged, "evaluate", "(dict of metrics, int)", (2,))
+
+
+def _result(returned: tuple[Arrays, Facts]) -> TrainResult:
+    arrays, facts = returned
+    return TrainResult(arrays, facts["num_examples"], facts["metrics"])
 
 
 def _failure(error: BaseException, of: Callable[..., object]) -> TrainerError:
