@@ -411,7 +411,13 @@ class Member:
         return desk
 
     def send(self, message: Message) -> bytes:
-        """Submit a message of the member's own choosing; return the transaction's hash."""
+        """Submit a message of the member's own choosing; return the transaction's hash.
+
+        Raises
+        ------
+        RetryLaterError
+            There is no room for it now.
+        """
         return self._outbox.send(message)
 
 

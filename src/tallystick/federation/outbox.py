@@ -96,6 +96,11 @@ class Outbox:
 
         What is refused at the door is logged, and what finds no room is left for later: neither
         counts as said.
+
+        Raises
+        ------
+        RetryLaterError
+            There is no room for a message without marks, which nobody would say again.
         """
         self._before()
         last = last_nonce(self._engine.state, self._identity.member, self._identity.key)
@@ -116,6 +121,8 @@ class Outbox:
             LOG.warning("%s: refused: %s", self._identity.member, error)
             self._refused.update(said)
         except RetryLaterError as error:
+            if not said:
+                raise
             LOG.info("%s waits: %s", self._identity.member, error)
         else:
             self._nonce = nonce

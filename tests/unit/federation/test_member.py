@@ -12,6 +12,7 @@ from support.sites import (
 )
 from support.terms import FUND, make_terms, rerun, stage, update_stage
 
+from tallystick.consensus.engine import RetryLaterError
 from tallystick.consensus.solo import Solo
 from tallystick.federation.conduct import Honest
 from tallystick.federation.outbox import MOST_ATTEMPTS, Outbox, Said, batches
@@ -142,6 +143,8 @@ def test_what_finds_no_room_does_not_count_as_said(outbox, monkeypatch):
 
     assert box.has_said("one")
     assert not box.has_said("two")
+    with pytest.raises(RetryLaterError):
+        box.send(dataset(3))
 
 
 def test_what_was_refused_before_is_said_alone(outbox):
