@@ -200,6 +200,17 @@ def test_the_same_transaction_waits_once(world, solo):
     assert solo.pending == 1
 
 
+def test_of_two_transactions_with_one_nonce_the_older_waits(world, solo):
+    first, second = (world.sign("bravo", Transfer("alpha", n), nonce=1) for n in (1, 2))
+    solo.submit(first.wire)
+    with pytest.raises(RejectedError) as refused:
+        solo.submit(second.wire)
+    solo.seal(world.now + 5)
+
+    assert refused.value.code == 104
+    assert solo.outcome(first.hash).code == 0
+
+
 def test_a_faulty_transaction_gets_a_code_too(world, solo, monkeypatch):
     def crash(state, context, message):
         raise ValueError
@@ -261,4 +272,32 @@ def test_rows_changed_on_disk_are_found_when_the_ledger_is_opened(world, solo, t
 
     with pytest.raises(UnavailableError, match="damaged"):
         Solo(store)
+    store.close()
+
+
+def test_a_reader_that_opens_while_blocks_are_added_sees_one_moment(world, solo, tmp_path):
+    def add_block():
+        solo.submit(world.sign("bravo", Transfer("alpha", 1)).wire)
+        solo.seal(solo.head.time + 5)
+
+    class Slow(LedgerStore):
+        def rows(self):
+            found = super().rows()
+            add_block()
+            return found
+
+    add_block()
+    reader = Solo(Slow(tmp_path / "ledger.sqlite"))
+
+    assert reader.head.height == 1
+    assert solo.head.height == 2
+    assert [block.header.height for block in reader.blocks()] == [1]
+    reader.close()
+
+
+def test_one_process_seals(world, solo, tmp_path):
+    store = LedgerStore(tmp_path / "ledger.sqlite")
+
+    with pytest.raises(UnavailableError, match="in use"):
+        Solo(store, world.genesis, secret_of("alpha"))
     store.close()

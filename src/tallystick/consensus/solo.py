@@ -18,6 +18,7 @@ from tallystick.ledger.contracts import members
 from tallystick.ledger.genesis import Genesis, load_genesis
 from tallystick.ledger.kernel import FaultyTransactionError, Kernel, ShareExceededError
 from tallystick.ledger.state import state_from_rows
+from tallystick.ledger.transaction import BadNonceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +57,11 @@ class Solo:
         Where the ledger starts; must be the store's own when it holds one.
     secret
         The sealer's validator key; without it the ledger can only be read.
+
+    Raises
+    ------
+    UnavailableError
+        Another process seals this ledger, or the file is damaged.
     """
 
     def __init__(
@@ -63,21 +69,23 @@ class Solo:
     ) -> None:
         """Open the ledger, or found it."""
         self._store = store
+        if secret is not None:
+            store.claim()
         self._genesis = _open_genesis(store, genesis)
         self.kernel = Kernel(self._genesis)
         self._secret = secret
         self._pending: dict[bytes, Transaction] = {}
+        self._nonces: set[tuple[str, int, int]] = set()  # of what is pending
         self._shares: dict[str, int] = {}
         self._outcomes: dict[bytes, Receipt | RejectedError] = {}
         founded, header = self.kernel.found()
-        rows = store.rows()
-        head = store.head()
+        rows, head = store.snapshot()
         self._state = founded if head is None else state_from_rows(rows)
         self._head = header if head is None else head
         if self._state.root != self._head.state_root:
             msg = "the ledger file is damaged: its rows do not have the head's state root"
             raise UnavailableError(msg)
-        if head is None:
+        if head is None and not rows:
             store.found(dict(founded.rows()))
 
     @property
@@ -103,14 +111,19 @@ class Solo:
     def submit(self, wire: bytes) -> bytes:
         """See `Engine.submit`."""
         tx = self.kernel.check(self._state, wire, self._head.time)
+        if tx.hash in self._pending:
+            return tx.hash
+        if tx.order in self._nonces:
+            msg = f"nonce {tx.body.nonce}: another transaction with it waits already"
+            raise BadNonceError(msg)
         share = MOST_PENDING // max(1, len(members.active_members(self._state)))
         used = self._shares.get(tx.body.sender, 0)
         if used >= share:
             msg = f"'{tx.body.sender}' has {used} transactions waiting"
             raise RetryLaterError(msg)
-        if tx.hash not in self._pending:
-            self._pending[tx.hash] = tx
-            self._shares[tx.body.sender] = used + 1
+        self._pending[tx.hash] = tx
+        self._nonces.add(tx.order)
+        self._shares[tx.body.sender] = used + 1
         return tx.hash
 
     def seal(self, time: int) -> Outcome:
@@ -151,12 +164,18 @@ class Solo:
         return None if found is None else found[1]
 
     def blocks(self, start: int = 1) -> Iterator[Block]:
-        """See `Engine.blocks`."""
-        return self._store.blocks(start)
+        """See `Engine.blocks`; a reader sees those up to the head it opened."""
+        for block in self._store.blocks(start):
+            if block.header.height > self._head.height:
+                return
+            yield block
 
     def leaves(self, task: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
-        """See `Engine.leaves`."""
-        return self._store.leaves(task, start)
+        """See `Engine.leaves`; a reader sees those up to the head it opened."""
+        for height, leaf in self._store.leaves(task, start):
+            if height > self._head.height:
+                return
+            yield height, leaf
 
     def close(self) -> None:
         """Close the store."""
@@ -184,6 +203,7 @@ class Solo:
 
     def _forget(self, tx: Transaction, result: Receipt | RejectedError) -> None:
         if self._pending.pop(tx.hash, None) is not None:
+            self._nonces.discard(tx.order)
             self._shares[tx.body.sender] -= 1
         if len(self._outcomes) > MOST_REMEMBERED:
             self._outcomes.clear()

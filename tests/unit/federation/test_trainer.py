@@ -21,6 +21,7 @@ from tallystick.federation.trainer import (
     evaluate_once,
     read_only,
     score_bps,
+    score_update,
     train_once,
 )
 
@@ -303,6 +304,28 @@ def test_a_score_is_whole_basis_points():
 def test_a_score_that_is_none_is_refused(metrics, cause):
     with pytest.raises(TrainerError, match=cause):
         score_bps(metrics, "accuracy")
+
+
+def test_a_score_is_within_its_range_if_rounding_puts_it_there():
+    assert score_bps({"accuracy": 1.00001}, "accuracy") == 10_000
+    assert score_bps({"accuracy": -0.00001}, "accuracy") == 0
+    for value in (1.0002, -0.0002, 1e308, -1e308):
+        with pytest.raises(TrainerError, match="between 0 and 1"):
+            score_bps({"accuracy": value}, "accuracy")
+
+
+@pytest.mark.parametrize(
+    ("value", "score"),
+    [(0.5, 5000), (-7.0, 0), (float("nan"), 0), (float("inf"), 0), (np.float32("-inf"), 0)],
+)
+def test_an_update_that_ruins_the_model_scores_nothing(value, score):
+    assert score_update(Returning(({"r2": value}, 1)), PARENT, CONFIG, "r2") == score
+
+
+@pytest.mark.parametrize("metrics", [{}, {"r2": "good"}, {"r2": 1.5}, 7])
+def test_what_is_no_score_of_an_update_is_refused(metrics):
+    with pytest.raises(TrainerError):
+        score_update(Returning((metrics, 1)), PARENT, CONFIG, "r2")
 
 
 def test_two_methods_make_a_trainer():
