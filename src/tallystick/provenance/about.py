@@ -194,12 +194,12 @@ def _used(history: TaskHistory, root: bytes) -> Iterator[Statement]:
     line = descent(history) or ()
     into = [made for made in line if any(subject.id == root for subject in made.inputs)]
     for made in into:
-        says = f"round {made.round} computed model {short(made.root)} with it, by {made.rule}"
+        says = f"{made.where} computed model {short(made.root)} with it, by {made.rule}"
         yield Statement(made.at, made.round, says, made.root.hex())
     for made in line:
         for name, subject in made.measured:
             if subject.id == root:
-                says = f"its length counted towards the bound '{name}' of round {made.round}"
+                says = f"its length counted towards the bound '{name}' of {made.where}"
                 yield Statement(made.at, made.round, says, made.root.hex())
     if not into and line:
         says = f"it is in none of the {len(line)} rounds that made the task's model"
@@ -209,12 +209,12 @@ def _used(history: TaskHistory, root: bytes) -> Iterator[Statement]:
 def _made(made: Made) -> Iterator[Statement]:
     names = ", ".join(sorted({subject.author or "a group" for subject in made.inputs})) or "nobody"
     says = (
-        f"round {made.round} made model {short(made.root)} from {short(made.parent)} "
+        f"{made.where} made model {short(made.root)} from {short(made.parent)} "
         f"by {made.rule} with {len(made.inputs)} inputs, of {names}"
     )
     yield Statement(made.at, made.round, says, made.root.hex())
     for subject in made.inputs:
-        says = f"in round {made.round}: update {subject.id.hex()} by {subject.author or 'a group'}"
+        says = f"in {made.where}: update {subject.id.hex()} by {subject.author or 'a group'}"
         yield Statement(made.at, made.round, says, subject.id.hex())
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         RoundEnded,
         Shut,
     )
+    from tallystick.ledger.collect.recipe import Step
     from tallystick.ledger.collect.rows import ModelRef
     from tallystick.ledger.messages import Entry, Message
     from tallystick.mechanisms.records import Key, Subject
@@ -100,6 +101,11 @@ class StageHistory:
     ----------
     inputs
         What its fold looked at, as far as outputs and models go.
+    step
+        The recipe's step; `None` until the stage has closed.
+    sources
+        The stage, with its round, that each of the step's lists (``of``) was the output of; `None`
+        for a reference that reached nothing.
     """
 
     name: str
@@ -108,6 +114,8 @@ class StageHistory:
     closed: At | None = None
     output: Output = field(default_factory=Output)
     inputs: Inputs | None = None
+    step: Step | None = None
+    sources: tuple[StageHistory | None, ...] = ()
 
 
 @dataclass(slots=True)

@@ -165,8 +165,11 @@ class _Reader:
         if step is None:
             msg = f"record {at.number} closes a stage '{note.stage}' that the terms do not have"
             raise DecodeError(msg)
-        stage.closed, stage.output = at, note.output
-        stage.inputs = self._view(note, step.position).inputs(step)
+        view = self._view(note, step.position)
+        stage.closed, stage.output, stage.step = at, note.output, step
+        stage.inputs = view.inputs(step)
+        places = [view.find_source(text, step.phase, step.position) for text in step.stage.of]
+        stage.sources = tuple(place and self._stage(*place) for place in places)
         key = (self.history.task, note.phase, note.round, note.stage)
         if note.output.void:
             return
