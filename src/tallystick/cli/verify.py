@@ -96,4 +96,6 @@ def _tell(report: Report) -> None:
     trial = "  (trial: anybody may know its keys)" if report.trial else ""
     say(f"genesis  {report.genesis}{trial}")
     verdict = "every check holds" if report.ok else "NOT as claimed"
+    if report.ok and report.status != "done":
+        verdict = f"every check holds, of a history without a result: the task is {report.status}"
     say(f"'{report.task}', {report.rounds} rounds, height {report.height}: {verdict}")
