@@ -136,19 +136,15 @@ def blob_root() -> Json:
     }
 
 
-def length_case(why: str, *tensors: tuple[int, str, int]) -> Json:
-    """Return an update's squared length; each tensor has elements, dtype and exponent."""
-    parameters = tuple(
-        Parameter(f"t{at}", (count,), dtype, exponent)
-        for at, (count, dtype, exponent) in enumerate(tensors)
-    )
+def length_case(why: str, *parameters: Parameter) -> Json:
+    """Return the squared length of an update of a model of ``parameters``."""
     values = {
         each.name: [(-1) ** at * (7 * at + 3) for at in range(each.size)] for each in parameters
     }
     blobs = MemoryBlobs()
-    root, _ = blobs.put(model_bytes({n: np.array(v, np.int32) for n, v in values.items()}))
-    model = ModelSpec(bytes(32), 0, parameters)
-    squared = Workbench(blobs).norms((root,), model)[0]
+    arrays = {name: np.array(row, np.int32) for name, row in values.items()}
+    root, _ = blobs.put(model_bytes(arrays))
+    squared = Workbench(blobs).norms((root,), ModelSpec(bytes(32), 0, parameters))[0]
     return {
         "why": why,
         "parameters": [[each.name, each.size, each.dtype, each.exponent] for each in parameters],
@@ -160,16 +156,18 @@ def length_case(why: str, *tensors: tuple[int, str, int]) -> Json:
 
 def squared_length() -> Json:
     """Return the vectors of an update's length: TEN-23 and TEN-24."""
+    single = Parameter("a", (3,), "F32", -24)
+    coarse, fine = Parameter("a", (2,), "F32", -20), Parameter("b", (3,), "F64", -24)
+    empty, other = Parameter("a", (0,), "F32", -60), Parameter("b", (3,), "F32", -4)
+    counts, half = Parameter("a", (2,), "I64", 0), Parameter("b", (2,), "BF16", -8)
     return {
         "why": "squared lengths in steps of the finest float tensor that has elements",
         "cases": [
-            length_case("one tensor", (3, "F32", -24)),
-            length_case("two exponents", (2, "F32", -20), (3, "F64", -24)),
-            length_case(
-                "an empty tensor's exponent does not count", (0, "F32", -60), (3, "F32", -4)
-            ),
-            length_case("integers do not count", (2, "I64", 0), (2, "BF16", -8)),
-            length_case("nothing but integers", (2, "U8", 0)),
+            length_case("one tensor", single),
+            length_case("two exponents", coarse, fine),
+            length_case("an empty tensor's exponent does not count", empty, other),
+            length_case("integers do not count", counts, half),
+            length_case("nothing but integers", counts),
         ],
     }
 
