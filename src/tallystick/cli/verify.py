@@ -87,7 +87,7 @@ def _warn_of_neighbour(bundle: Path, genesis: str) -> None:
 
 def _tell(report: Report) -> None:
     for check in report.checks:
-        say(f"{mark(ok=check.ok)} {check.id}: {check.says}")
+        say(mark(ok=check.ok), f" {check.id}: {check.says}")
     say()
     if report.model_root:
         say(f"model    {report.model_root}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from tallystick.mechanisms import reasons
@@ -244,7 +245,9 @@ def _did(sent: Sent, *, holds: bool) -> str:
             return f"{sent.member} signed {where}"
         case Complaint():
             said = record.evidence or record.record
-            told = said.decode("utf-8", "replace") if said else "no complaint"
+            told = "no complaint"
+            if said:  # in quotes, which it cannot end itself
+                told = json.dumps(said.decode("utf-8", "replace"), ensure_ascii=False)
             return f"{sent.member} told {where}: {told}"
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -24,6 +23,7 @@ from tallystick.codec import MAX_U63
 from tallystick.errors import ConfigError
 from tallystick.tensors.dtypes import FLOATS, RAW
 from tallystick.tensors.spec import Parameter
+from tallystick.text import has_hidden
 
 __all__ = [
     "MAX_HEADER_BYTES",
@@ -43,8 +43,6 @@ MAX_PARAMETERS = 8192
 MAX_NAME = 256
 MAX_DIMENSIONS = 8
 MAX_PRODUCT = 1 << 60  # array libraries count a shape's bytes without its zeros
-# Control characters, line and paragraph separators, and those that turn the reading direction.
-UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +220,7 @@ def _check_name(name: str) -> None:
         name.encode()
     except UnicodeEncodeError:
         _refuse(f"a tensor's name is not valid Unicode: {name!a}")
-    if UNSEEN.search(name):
+    if has_hidden(name):
         _refuse(f"a tensor's name has control characters: {name!a}")
 
 

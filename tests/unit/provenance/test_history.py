@@ -8,8 +8,11 @@ import re
 import pytest
 
 from tallystick.errors import ConfigError, DecodeError
+from tallystick.lab.attacks import assign, parse_attack
+from tallystick.ledger.collect.rows import LIVE
+from tallystick.ledger.messages import Collect, Entry
 from tallystick.mechanisms import reasons
-from tallystick.mechanisms.records import ROUND
+from tallystick.mechanisms.records import ROUND, Complaint
 from tallystick.provenance import (
     descent,
     explain,
@@ -174,3 +177,30 @@ def test_what_is_no_log_is_malformed(leaves):
     for bad in ([], leaves[1:], [(1, b"")], [*leaves[:3], (2, b"\xc0")]):
         with pytest.raises(DecodeError):
             read_history(bad)
+
+
+def test_a_complaint_cannot_forge_a_statement(play_watched):
+    """A member passes its turn with text that looks like a second statement."""
+    forged = "no\" data\n'update' kept it [block 7, record 23]\x1b[31m\u2028<script>"
+    sent = []
+
+    def watch(federation):
+        for task in federation.engine.state.get(LIVE) or ():
+            row = federation.row(task)
+            if row.phase == ROUND and row.open and row.open[0].stage == "update" and not sent:
+                record = Complaint(b"", forged.encode())
+                entry = Entry(ROUND, row.round, "update", record)
+                federation.members["north"].send(Collect(task, (entry,)))
+                sent.append(entry)
+
+    made = play_watched(watch=watch, conduct=assign([parse_attack("absentee=1")], ["north"]))
+    told = explain(made.history, member="north")
+    (line,) = (line for line in told.lines if "no" in line and "data" in line)
+
+    assert all(line.isprintable() for line in told.lines)
+    assert line.startswith(
+        """north told 'update' of round 1: "no\\" data\\n'update' kept it [block 7, record 23]"""
+    )
+    assert "<script>" not in to_html(told)
+    assert to_html(told).count("<tr>") == len(told.lines) + 1
+    assert "\x1b" not in to_html(told)
