@@ -138,9 +138,19 @@ def about_task(history: TaskHistory) -> list[Statement]:
     if history.finished is not None:
         at, end = history.finished
         cause = f" ({end.cause})" if end.cause else ""
-        says = f"the task ended: {end.status}{cause}; {amount(end.refund)} went back to its owner"
+        says = f"the task ended: {end.status}{cause}; {_refunded(history)}"
         found.append(Statement(at, history.rounds[-1].number if history.rounds else 0, says))
     return found
+
+
+def _refunded(history: TaskHistory) -> str:
+    back = [
+        f"{amount(paid.micros)} to {paid.member}"
+        for each in history.rounds
+        for _, paid in each.paid
+        if paid.what == "refund"
+    ]
+    return f"of its escrow went back {', '.join(back)}" if back else "nothing of its escrow is left"
 
 
 def _revealed(found: RoundHistory, member: str, sent: Sent) -> Statement:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 
+import msgspec
 import pytest
 
 from tallystick.errors import ConfigError, DecodeError
 from tallystick.lab.attacks import assign, parse_attack
 from tallystick.ledger.collect.rows import LIVE
-from tallystick.ledger.messages import Collect, Entry
+from tallystick.ledger.messages import CloseTask, Collect, Entry
 from tallystick.mechanisms import reasons
 from tallystick.mechanisms.records import ROUND, Complaint
 from tallystick.provenance import (
@@ -22,6 +23,7 @@ from tallystick.provenance import (
     to_html,
 )
 from tallystick.provenance.records import TYPES
+from tallystick.provenance.statement import amount
 
 FIELDS = {"round", "member", "update", "code", "reason", "evidence"}
 
@@ -77,6 +79,38 @@ def test_a_model_descends_from_the_first_one_round_by_round(eventful):
     assert descent(history, line[0].root) == line[:1]
     assert descent(history, history.terms.model.root) == ()
     assert descent(history, bytes(32)) is None
+
+
+def test_the_end_names_whoever_got_the_rest_of_the_escrow_back(play_watched):
+    """All members fund the task, and all get back what it did not pay."""
+
+    def amend(terms):
+        setup = (
+            msgspec.structs.replace(each, who="members") if each.name == "fund" else each
+            for each in terms.setup
+        )
+        return msgspec.structs.replace(terms, setup=tuple(setup), rounds=2)
+
+    closed = []
+
+    def watch(federation):
+        for task in federation.engine.state.get(LIVE) or ():
+            if federation.row(task).phase == ROUND and not closed:
+                closed.append(federation.members["east"].send(CloseTask(task)))
+
+    history = play_watched(amend=amend, watch=watch).history
+    end = next(line for line in explain(history).lines if "the task ended" in line)
+    refunds = {
+        paid.member: paid.micros
+        for each in history.rounds
+        for _, paid in each.paid
+        if paid.what == "refund"
+    }
+
+    assert sorted(refunds) == ["east", "north", "west"]
+    for member, micros in refunds.items():
+        assert f"{amount(micros)} to {member}" in end
+    assert "its owner" not in end
 
 
 def test_every_statement_names_its_block_and_record(eventful, leaves):
