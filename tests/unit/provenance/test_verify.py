@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 import struct
 
 import msgspec
@@ -428,6 +430,40 @@ def test_what_cannot_be_read_is_a_named_error(small, tmp_path):
         verify(small.bundle, small.genesis, model=tmp_path / "nothing")
     with pytest.raises(ConfigError):
         verify(small.bundle, small.genesis, blobs=tmp_path / "nothing")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_what_comes_through_a_pipe_is_refused_before_it_is_opened(small, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)  # nobody writes to it: opening would wait for ever
+    for asked in ({"bundle": pipe}, {"bundle": small.bundle, "model": pipe}):
+        with pytest.raises(ConfigError, match="no regular file") as caught:
+            verify(genesis=small.genesis, **asked)
+        assert "saved first" in caught.value.hint
+
+
+def snapshot(folder):
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def test_an_auditors_folder_of_blobs_stays_as_it_is(small, tmp_path):
+    bare, folder = tmp_path / "bare.tally", tmp_path / "evidence"
+    federation = small.federation
+    write_bundle(bare, federation.engine, small.task, federation.blobs, with_updates=False)
+    shutil.copytree(small.folder / "blobs", folder)
+    old = folder / "tmp" / "old"
+    old.parent.mkdir(exist_ok=True)
+    old.write_bytes(b"a writer's leftover")
+    os.utime(old, (0, 0))
+    (root, _), *_ = small.history.updates(small.history.rounds[1])
+    bad = folder / root.hex()[:2] / root.hex()[2:]
+    bad.write_bytes(b"other bytes")
+    before = snapshot(folder)
+
+    with pytest.raises(BlobsMissingError):
+        verify(bare, small.genesis, replay=True, blobs=folder)
+    assert snapshot(folder) == before
 
 
 def test_blobs_in_a_bundle_are_what_their_names_say(eventful):
