@@ -395,6 +395,16 @@ def test_two_outputs_signed_on_the_same_inputs_cost_the_bond():
     assert play.world.refused("bravo", again).code == 514
 
 
+def test_a_new_key_does_not_wipe_out_what_the_old_one_signed():
+    play = unsigned()
+    held = accusation(play, "delta", first(play).output, Output(void="other"))
+    play.world.accept("delta", rotation(play.world, "delta"))
+    play.world.accept("alpha", held)
+
+    assert play.row.faulty == ("delta",)
+    assert play.forfeited("delta") == 1000
+
+
 def test_an_accusation_must_hold():
     play = unsigned()
     mine, other = first(play).output, Output(void="other")

@@ -127,8 +127,8 @@ def accuse(cursor: Cursor, context: Context, message: Accuse) -> None:
         msg = "a round that has not begun"
         raise BadAccusationError(msg)
     row = cursor.state.get(members.MEMBERS, message.member)
-    # A key that was replaced convicts nobody: whoever stole it could sign anything.
-    publics = () if row is None else tuple(known.public for known in row.keys if known.active)
+    # Keys that were replaced count, too: else a new key would wipe out what the old one signed.
+    publics = () if row is None else tuple(known.public for known in row.keys)
     for output, signature in zip(message.outputs, message.signatures, strict=True):
         signed = attested_message(key, message.inputs, step.rule.id, output)
         if not any(keys.is_valid(key_, ATTEST_DOMAIN, signed, signature) for key_ in publics):
