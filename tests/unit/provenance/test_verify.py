@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import struct
+import tracemalloc
 
 import msgspec
 import numpy as np
@@ -16,11 +17,13 @@ from tallystick.codec import decode, encode
 from tallystick.consensus.solo import Solo
 from tallystick.errors import ConfigError, DecodeError, TallyError, VerificationError
 from tallystick.lab.attacks import assign, parse_attack
+from tallystick.ledger.collect.notes import Opened, Shut
 from tallystick.ledger.collect.rows import LIVE
 from tallystick.ledger.messages import Collect
 from tallystick.ledger.transaction import parse_transaction
 from tallystick.provenance import BlobsMissingError, Bundle, verify, write_bundle
-from tallystick.provenance.frames import MAGIC, BlobHead, Head, Kind
+from tallystick.provenance.frames import MAGIC, MAX_PAYLOAD, BlobHead, Head, Kind
+from tallystick.provenance.leaf import parse_leaf
 from tallystick.storage.sqlite import LedgerStore
 from tallystick.tensors.memory import MemoryBlobs
 
@@ -184,6 +187,48 @@ def test_frames_missing_doubled_or_out_of_order_are_malformed(small, tmp_path):
 
         with pytest.raises(DecodeError):
             verify(forged, small.genesis)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind != Kind.END])
+def test_a_frame_longer_than_its_kind_can_be_is_refused_before_it_is_read(small, tmp_path, kind):
+    parts = pieces(small.bundle.read_bytes())
+    at = next(index for index, part in enumerate(parts) if part[0] == kind)
+    before = joined(parts)[: len(joined(parts[:at])) if at else len(MAGIC)]
+    forged = tmp_path / "forged.tally"
+    with forged.open("wb") as file:
+        file.write(before + struct.pack("<BI", kind, MAX_PAYLOAD[kind] + 1))
+        file.truncate(len(before) + 5 + MAX_PAYLOAD[kind] + 1)  # sparse: it takes no room
+    tracemalloc.start()
+    with pytest.raises(DecodeError, match="longer than its limit"):
+        verify(forged, small.genesis)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak < 1 << 22
+
+
+@pytest.mark.parametrize(("kind", "empty"), [(Opened, {"seats": ()}), (Shut, {"absent": ()})])
+def test_a_record_of_endless_names_is_refused_before_they_are_made(small, kind, empty):
+    note = next(
+        note
+        for note in map(parse_leaf, (leaf for _, leaf in leaves_of(small)))
+        if isinstance(note, kind)
+    )
+    data = encode(msgspec.structs.replace(note, **empty))
+    place = data.rindex(b"\x90") if kind is Opened else data.rindex(b"\x90", 0, len(data) - 1)
+    names = b"\xdd" + struct.pack(">I", 1 << 20) + b"\xa1a" * (1 << 20)
+    bad = data[:place] + names + data[place + 1 :]
+    tracemalloc.start()
+    with pytest.raises(DecodeError):
+        parse_leaf(bad)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak < 1 << 20
+
+
+def leaves_of(made):
+    return made.federation.engine.leaves(made.task)
 
 
 @pytest.mark.parametrize("number", [0, 3, -1])
