@@ -14,9 +14,12 @@ import pytest
 
 from tallystick.cli import main
 from tallystick.codec import decode, encode
-from tallystick.consensus.solo import Solo
+from tallystick.consensus.solo import SOLO_DOMAIN, Solo, SoloSeal
+from tallystick.crypto import keys
 from tallystick.errors import ConfigError, DecodeError, TallyError, VerificationError
+from tallystick.federation.simulation import secret_of
 from tallystick.lab.attacks import assign, parse_attack
+from tallystick.ledger.block import Block, header_hash
 from tallystick.ledger.collect.notes import Opened, Shut
 from tallystick.ledger.collect.rows import LIVE
 from tallystick.ledger.messages import Collect
@@ -187,6 +190,28 @@ def test_frames_missing_doubled_or_out_of_order_are_malformed(small, tmp_path):
 
         with pytest.raises(DecodeError):
             verify(forged, small.genesis)
+
+
+@pytest.mark.parametrize("role", ["owner", "worker"])
+def test_only_the_sealers_validator_key_seals(small, sealer_secret, tmp_path, role):
+    """A second chain under another of the sealer's keys, signed as well as that key can."""
+    genesis = small.federation.engine.genesis
+    secret = secret_of(3, genesis.sealer, role)
+    forger = Solo(LedgerStore(tmp_path / "forged.db"), genesis, secret)
+    with pytest.raises(ConfigError, match="seals blocks with"):
+        forger.seal(genesis.time + 1)
+    (sealer,) = (founder for founder in genesis.founders if founder.id == genesis.sealer)
+    index = [key.role for key in sealer.keys].index(role)
+    parts = pieces(small.bundle.read_bytes())
+    at = next(place for place, part in enumerate(parts) if part[0] == Kind.BLOCK)
+    block = decode(Block, parts[at][1])
+    seal = SoloSeal(index, keys.sign(secret, SOLO_DOMAIN, header_hash(block.header)))
+    other = msgspec.structs.replace(block, evidence=encode(seal))
+    parts[at] = (Kind.BLOCK, encode(other), b"")
+    forged = tmp_path / "forged.tally"
+    forged.write_bytes(joined(parts))
+
+    assert failed(verify(forged, small.genesis)) == ["finality"]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in Kind if kind != Kind.END])
