@@ -206,7 +206,8 @@ def check_seal(state: State, genesis: Genesis, header: Header, evidence: bytes) 
     seal = decode(SoloSeal, evidence)
     key = _sealing_key(state, genesis.sealer, seal.key)
     if key is None:
-        msg = f"block {header.height} is sealed with a key that '{genesis.sealer}' does not have for it"
+        who = f"'{genesis.sealer}' does not have for it"
+        msg = f"block {header.height} is sealed with a key that {who}"
         raise VerificationError(msg)
     keys.verify(key.public, SOLO_DOMAIN, header_hash(header), seal.signature)
 
