@@ -10,7 +10,7 @@ import pytest
 from support.chaos import Chaos
 from support.play import Play
 from support.terms import RECIPES
-from support.world import World, digest, secret_of
+from support.world import World, digest, rotation, secret_of
 
 from tallystick.codec import decode, encode
 from tallystick.consensus import solo as module
@@ -171,7 +171,7 @@ def test_a_block_is_sealed_by_the_sealers_key(world, solo):
     forged = encode(SoloSeal(seal.key, bytes(64)))
     with pytest.raises(VerificationError, match="does not verify"):
         check_seal(solo.state, world.genesis, block.header, forged)
-    with pytest.raises(VerificationError, match="a key that 'alpha' does not have"):
+    with pytest.raises(VerificationError, match="a key that 'alpha' does not have for it"):
         check_seal(solo.state, world.genesis, block.header, encode(SoloSeal(7, seal.signature)))
 
 
@@ -301,3 +301,21 @@ def test_one_process_seals(world, solo, tmp_path):
     with pytest.raises(UnavailableError, match="in use"):
         Solo(store, world.genesis, secret_of("alpha"))
     store.close()
+
+
+def test_an_owner_key_seals_until_its_member_has_a_validator_key(world, tmp_path):
+    engine = Solo(LedgerStore(tmp_path / "ledger.sqlite"), world.genesis, secret_of("alpha"))
+    engine.submit(world.sign("alpha", rotation(world, "alpha", role="validator")).wire)
+    engine.seal(world.now + 1000)
+    with pytest.raises(ConfigError):
+        engine.seal(world.now + 2000)
+    engine.close()
+    engine = Solo(LedgerStore(tmp_path / "ledger.sqlite"), secret=secret_of("alpha", 1))
+    engine.seal(world.now + 2000)
+    (first, second), before = engine.blocks(), world.kernel.found()[0]
+
+    check_seal(before, world.genesis, first.header, first.evidence)
+    check_seal(engine.state, world.genesis, second.header, second.evidence)
+    with pytest.raises(VerificationError):
+        check_seal(engine.state, world.genesis, first.header, first.evidence)
+    engine.close()

@@ -56,7 +56,8 @@ class Solo:
     genesis
         Where the ledger starts; must be the store's own when it holds one.
     secret
-        The sealer's validator key; without it the ledger can only be read.
+        The sealer's validator key, or its owner key if it has no validator key; without it the
+        ledger can only be read.
 
     Raises
     ------
@@ -183,13 +184,15 @@ class Solo:
 
     def _sign(self, header: Header) -> bytes:
         public = keys.public_of(self._secret or b"")
-        row = self._state.get(members.MEMBERS, self._genesis.sealer)
-        for index, key in enumerate(() if row is None else row.keys):
-            if key.public == public and key.active:
+        sealer = self._genesis.sealer
+        row = self._state.get(members.MEMBERS, sealer)
+        for index in range(0 if row is None else len(row.keys)):
+            key = _sealing_key(self._state, sealer, index)
+            if key is not None and key.public == public:
                 signature = keys.sign(self._secret or b"", SOLO_DOMAIN, header_hash(header))
                 return encode(SoloSeal(index, signature))
-        msg = f"the key is not one of the sealer '{self._genesis.sealer}'"
-        raise ConfigError(msg)
+        msg = f"the key is none that '{sealer}' seals blocks with"
+        raise ConfigError(msg, hint="its validator key does, or its owner key where it has none")
 
     def _settle(self, outcome: Outcome) -> None:
         for tx, receipt in zip(outcome.transactions, outcome.receipts, strict=True):
@@ -221,11 +224,21 @@ def check_seal(state: State, genesis: Genesis, header: Header, evidence: bytes) 
         The key is not the sealer's, or the signature does not verify.
     """
     seal = decode(SoloSeal, evidence)
-    key = members.active_key(state, genesis.sealer, seal.key)
+    key = _sealing_key(state, genesis.sealer, seal.key)
     if key is None:
-        msg = f"block {header.height} is sealed with a key that '{genesis.sealer}' does not have"
+        who = f"'{genesis.sealer}' does not have for it"
+        msg = f"block {header.height} is sealed with a key that {who}"
         raise VerificationError(msg)
     keys.verify(key.public, SOLO_DOMAIN, header_hash(header), seal.signature)
+
+
+def _sealing_key(state: State, sealer: str, index: int) -> members.KeyRow | None:
+    """Return the sealer's key if it is valid now and of the role that seals."""
+    row, key = state.get(members.MEMBERS, sealer), members.active_key(state, sealer, index)
+    if row is None or key is None:
+        return None
+    has_validator = any(each.role == "validator" for each in row.keys)
+    return key if key.role == ("validator" if has_validator else "owner") else None
 
 
 def _open_genesis(store: LedgerStore, genesis: Genesis | None) -> Genesis:

@@ -54,6 +54,13 @@ def test_without_a_genesis_the_message_says_where_trust_comes_from(tally, bundle
     assert "tally network card" in ran.error["hint"]
 
 
+@pytest.mark.parametrize("pad", [" ", "\n", " " * 300, "\t\r\n"])
+def test_white_space_around_the_genesis_does_not_matter(tally, bundle, genesis, pad):
+    ran = tally("verify", bundle, "--genesis", f"{pad}{genesis}{pad}", "--json")
+
+    assert ran.document["ok"]
+
+
 def test_a_genesis_beside_the_bundle_is_remarked_on(tally, bundle, finished):
     ran = tally("verify", bundle, "--genesis", finished / "genesis.bin", "--json")
 

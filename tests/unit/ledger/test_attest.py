@@ -429,6 +429,15 @@ def test_an_old_fault_takes_no_bond_of_a_later_round():
     assert play.world.refused("bravo", old).code == 514
 
 
+def test_a_key_that_was_replaced_convicts_nobody():
+    """Whoever stole it could sign anything."""
+    play = unsigned()
+    held = accusation(play, "delta", first(play).output, Output(void="other"))
+    play.world.accept("delta", rotation(play.world, "delta"))
+
+    assert play.world.refused("alpha", held).code == 514
+
+
 def test_an_accusation_must_hold():
     play = unsigned()
     mine, other = first(play).output, Output(void="other")

@@ -16,7 +16,15 @@ from tallystick.codec import decode, encode
 from tallystick.errors import ConfigError
 from tallystick.ledger.collect.rows import MechanismError
 from tallystick.ledger.terms import APPROVE, COSIGN, Need, Stage, Terms, phase_stages
-from tallystick.mechanisms.records import CLOSE, ROUND, SETUP, Artefact, Attestation, Complaint
+from tallystick.mechanisms.records import (
+    CLOSE,
+    MAX_SUBJECTS,
+    ROUND,
+    SETUP,
+    Artefact,
+    Attestation,
+    Complaint,
+)
 from tallystick.mechanisms.registry import make_rule, rule_digest
 from tallystick.mechanisms.rule import Place
 from tallystick.tensors.layout import check_parameters
@@ -302,6 +310,8 @@ def _check_rosters(terms: Terms) -> None:  # noqa: C901 - a list of independent 
         problem = "approve_within is 90 days, gap and retention are ten years at most"
     elif terms.holders not in _named(terms):
         problem = f"holders '{terms.holders}' is no roster of the terms"
+    elif len(terms.parties) > MAX_SUBJECTS:
+        problem = f"{len(terms.parties)} parties; an output lists {MAX_SUBJECTS} at most"
     elif len(terms.parties) * max(1, terms.weights[1]) > MOST_WEIGHT:
         problem = f"members times the weight cap exceed {MOST_WEIGHT}: sums could wrap"
     if problem:

@@ -63,21 +63,21 @@ class TaskView:
 
     def output(self, text: str, phase: int, position: int) -> Output:
         """Return the output a reference means at that place; empty where there is none."""
+        found = self.find_source(text, phase, position)
+        return Output() if found is None else self._stored(*found)
+
+    def find_source(self, text: str, phase: int, position: int) -> tuple[int, int, str] | None:
+        """Return phase, round and name of the stage a reference means at that place, if any."""
         name, back = parse_reference(text)
         completed = self.row.completed
         if back:
             reached = phase != SETUP and back <= len(completed)
-            return self._stored(ROUND, completed[-back], name) if reached else Output()
-        steps = self.plan.phases[phase][:position]
-        if any(step.stage.name == name for step in steps):
-            if name in self.assumed:
-                return self.assumed[name]
-            return self._stored(phase, self.row.round, name)
+            return (ROUND, completed[-back], name) if reached else None
+        if any(step.stage.name == name for step in self.plan.phases[phase][:position]):
+            return phase, self.row.round, name
         if self.plan.find(SETUP, name) is not None:
-            return self._stored(SETUP, 0, name)
-        if phase == CLOSE and completed:
-            return self._stored(ROUND, completed[-1], name)
-        return Output()
+            return SETUP, 0, name
+        return (ROUND, completed[-1], name) if phase == CLOSE and completed else None
 
     def parent(self, step: Step) -> tuple[bytes, int]:
         """Return root and size of the model a step builds on."""

@@ -25,9 +25,10 @@ from tallystick.mechanisms.records import Artefact, Attestation, Output
 from tallystick.mechanisms.rule import Held
 
 if TYPE_CHECKING:
+    from tallystick.crypto.merkle_list import Peaks
     from tallystick.ledger.collect.cursor import Cursor
     from tallystick.ledger.collect.recipe import Step
-    from tallystick.ledger.collect.rows import Window
+    from tallystick.ledger.collect.rows import ModelRef, Window
     from tallystick.mechanisms.records import Key
 
 __all__ = ["final_statement", "open_instance", "shut_window"]
@@ -54,15 +55,15 @@ def open_instance(cursor: Cursor, step: Step, group: str) -> None:
     window: Window = "attest" if step.attested else "seal" if step.stage.sealed else "record"
     _begin(cursor, step, stage, window)
     if step.cosign:
-        cursor.put_stage(cursor.stage(key) or stage, subject=final_statement(cursor))
+        row = cursor.row
+        subject = final_statement(row.id, row.draft or row.model, row.log)
+        cursor.put_stage(cursor.stage(key) or stage, subject=subject)
     cursor.change(open=(*cursor.row.open, key))
 
 
-def final_statement(cursor: Cursor) -> bytes:
+def final_statement(task: bytes, model: ModelRef | None, log: Peaks) -> bytes:
     """Return what members co-sign: the task, its final model and its log so far."""
-    model = cursor.row.draft or cursor.row.model
-    log = cursor.row.log
-    return sha256("final", cursor.row.id, encode(model), encode(log.size), log.root)
+    return sha256("final", task, encode(model), encode(log.size), log.root)
 
 
 def shut_window(cursor: Cursor, step: Step, stage: StageRow) -> None:
