@@ -125,12 +125,12 @@ class MemberDesk:
         weight = 1 if self._terms.weights[0] == "equal" else max(1, result.num_examples)
         return Artefact(root, size, (inputs.parent[0],), min(weight, 2**32 - 1))
 
-    def evaluate(self, inputs: Inputs, parent: tuple[bytes, int], update: bytes | None) -> int:
+    def evaluate(self, inputs: Inputs, parent: tuple[bytes, int], *updates: bytes) -> int:
         """See `Desk.evaluate`."""
         if inputs.model is None:
             msg = "the terms name no model to score"
             raise TrainerError(msg)
-        arrays = self._workbench.preview(parent, inputs.model, update)
+        arrays = self._workbench.preview(parent, inputs.model, *updates)
         metrics, _ = evaluate_once(
             self._trainer, arrays, self._config(inputs), limit_seconds=self.limit_seconds
         )
@@ -153,7 +153,7 @@ class MemberDesk:
             return Artefact(root, size)
         if inputs.model is None:
             return Artefact(hashlib.sha256(self._member.encode()).digest(), 0)
-        arrays = self._workbench.preview(inputs.parent, inputs.model, None)
+        arrays = self._workbench.preview(inputs.parent, inputs.model)
         _, count = evaluate_once(self._trainer, arrays, self._config(inputs))
         return Artefact(hashlib.sha256(self._member.encode()).digest(), 0, weight=max(1, count))
 

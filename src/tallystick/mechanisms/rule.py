@@ -121,8 +121,8 @@ class Desk(Protocol):
         """Train from ``inputs.parent`` and store the update; return its artefact."""
         ...
 
-    def evaluate(self, inputs: Inputs, parent: tuple[bytes, int], update: bytes | None) -> int:
-        """Score the parent model, plus ``update`` if given, on own data: 0 to 10,000 bps."""
+    def evaluate(self, inputs: Inputs, parent: tuple[bytes, int], *updates: bytes) -> int:
+        """Score the parent model, plus the mean of any updates, on own data: 0 to 10,000 bps."""
         ...
 
     def commit(self, inputs: Inputs) -> Artefact:

@@ -17,7 +17,7 @@ from tallystick.tensors.arithmetic import (
     scale_rows,
     squared_norms,
 )
-from tallystick.tensors.median import median_rows
+from tallystick.tensors.order import median_rows
 
 ROWS = st.tuples(st.integers(1, 9), st.integers(1, 12)).flatmap(
     lambda shape: hnp.arrays(np.int32, shape, elements=st.integers(-(2**31), 2**31 - 1))

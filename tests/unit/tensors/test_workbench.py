@@ -9,7 +9,7 @@ from tallystick.storage.blobs import FileBlobs
 from tallystick.tensors import streaming
 from tallystick.tensors.arithmetic import mean_rows
 from tallystick.tensors.dtypes import NonFiniteError
-from tallystick.tensors.median import median_rows
+from tallystick.tensors.order import median_rows
 from tallystick.tensors.memory import MemoryBlobs
 from tallystick.tensors.model import model_bytes, open_model, read_model, write_model
 from tallystick.tensors.update import quantise
