@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from tallystick.mechanisms.aggregation import Geometry, Row, Rows, Weights, median_of
+from tallystick.mechanisms.aggregation import (
+    Geometry,
+    NotEnoughUpdatesError,
+    Row,
+    Rows,
+    Weights,
+    median_of,
+)
 from tallystick.tensors.arithmetic import mean_rows, norm_of
 from tallystick.tensors.geometry import SHARE_BITS
 
@@ -45,9 +52,18 @@ def tolerated(f: int, count: int) -> int:
     return (count - 1) // 3 if f == A_THIRD else f
 
 
-def equal_weights(geometry: Geometry) -> Weights:
-    """Return weights under which every row counts alike, whatever the terms say."""
+def equal_weights(geometry: Geometry, f: int) -> Weights:
+    """Return weights under which every row counts alike, and honest ones are more than half.
+
+    Raises
+    ------
+    NotEnoughUpdatesError
+        There are fewer than ``2f + 1``.
+    """
     count = len(geometry.largest)
+    needed = 2 * tolerated(f, count) + 1
+    if count < needed:
+        raise NotEnoughUpdatesError(needed, count)
     return Weights((1,) * count, count, geometry.bound)
 
 

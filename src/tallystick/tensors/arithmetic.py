@@ -91,7 +91,7 @@ def gram(rows: Rows, bound: int | None = None) -> list[list[int]]:
         for part in _pieces(rows, min(block, GRAM_COLUMNS)):
             total += (part @ part.T).astype(np.int64)
         return total.tolist()
-    high, low = _limbs(np.stack(rows))
+    high, low = _limbs(np.stack(list(rows)))
     top, mixed, bottom = (
         (left @ right.T).astype(np.int64).astype(object)
         for left, right in ((high, high), (high, low), (low, low))
