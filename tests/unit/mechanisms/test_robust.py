@@ -6,8 +6,11 @@ from support import oracles
 from support.cases import Case
 from support.updates import Round
 
+from tallystick.errors import ConfigError
 from tallystick.mechanisms.records import Output, Subject
 from tallystick.mechanisms.registry import make_rule
+from tallystick.tensors.model import model_bytes, read_model, write_model
+from tallystick.tensors.workbench import Workbench
 
 BLOCK = 20
 BLOCKS = 10
@@ -234,3 +237,141 @@ def test_fools_gold_agrees(block):
             assert close(found, expected, HALF + 1e-3 * case.size)
         else:
             assert found == "no-weight"
+
+
+# --- what the paper's own rule does not bear
+
+
+def test_one_long_update_defines_what_is_near_as_published_and_not_in_ours():
+    case = Case(3)
+    honest = 1000 + 100 * case.generator.standard_normal((20, 30))
+    case.n, case.rows = 20, np.rint(honest)
+    case.rows[0] *= -50
+    fair = case.rows[1:].mean(axis=0)
+
+    published = case.fold("l-nearest-as-published", l=10)
+    assert fair @ published < 0  # the model is driven the other way
+    for reference in ("sum", "median"):
+        ours = case.fold("l-nearest", l=10, reference=reference)
+        assert np.linalg.norm(ours - fair) < 0.2 * np.linalg.norm(fair)
+
+
+# --- edges
+
+
+def test_an_update_without_length_or_with_counters_only_voids_no_round():
+    blobs = Round(1).blobs
+    arrays = {"n": np.zeros(4, np.int64), "w": np.zeros(3, np.float64)}
+    stage = Round(1)
+    stage.spec = write_model(arrays, blobs.create())
+    stage.bench = Workbench(blobs, 1)
+
+    def update(author, counters, steps):
+        data = model_bytes({"n": np.array(counters, np.int32), "w": np.array(steps, np.int32)})
+        root, size = blobs.put(data)
+        return Subject(root, author, columns=(size, 1), parent=stage.spec.root)
+
+    # One step long and with the largest counters: to bring it to the length of the others would
+    # multiply these by a thousand.
+    tricky = update("t", [2**30, -(2**30), 1, 0], [1, 0, 0])
+    empty = update("e", [5, 5, 5, 5], [0, 0, 0])
+    fair = [update(name, [10, 10, 10, 10], [1000 + at, 0, 0]) for at, name in enumerate("abcd")]
+    for rule in ("equal-norm", "l-nearest", "fltrust"):
+        inputs = stage.inputs(tricky, empty, *fair, refs={"root": fair[:1]})
+        output = make_rule(f"aggregate/{rule}/1", {}).fold((), inputs)
+
+        values = read_model(blobs.open(output.live[0].id)).arrays()
+        assert np.abs(values["n"]).max() < 2**31
+        assert 0 <= values["w"][0] * 2**24 <= 1004
+
+
+def test_nobody_to_trust_is_no_weight_and_no_root_is_too_few(make_round):
+    stage = make_round(2)
+    subjects = [stage.update(name, [5, at]) for at, name in enumerate("abc")]
+    rule = make_rule("aggregate/fltrust/1", {})
+
+    against = stage.inputs(*subjects, refs={"root": [stage.update("owner", [-5, 0])]})
+    assert rule.fold((), against) == Output(void="no-weight")
+    unshaped = stage.inputs(*subjects, refs={"root": [stage.update("owner", [1, 2, 3])]})
+    assert rule.fold((), unshaped) == Output(void="not-enough-updates")
+    assert rule.fold((), stage.inputs(*subjects)) == Output(void="not-enough-updates")
+
+
+def test_a_root_update_is_a_measure_and_no_part_of_the_result(make_round):
+    stage = make_round(2)
+    inputs = stage.inputs(
+        stage.update("a", [300, 400]), refs={"root": [stage.update("owner", [5, 0])]}
+    )
+
+    assert stage.steps(make_rule("aggregate/fltrust/1", {}).fold((), inputs)) == [3, 4]
+
+
+def test_identities_that_send_alike_for_rounds_lose_their_weight(make_round):
+    stage = make_round(4)
+    honest = {name: np.eye(4, dtype=int)[at] * 1000 for at, name in enumerate("abc")}
+    sybils = {name: [9, 9, 9, -1000 - at] for at, name in enumerate("xyz")}
+    now = [stage.update(name, row) for name, row in (honest | sybils).items()]
+    before = [stage.update(name, [7 + at, 1, 1, 1]) for at, name in enumerate("abcxyz")]
+    rule = make_rule("aggregate/foolsgold/1", {})
+
+    alone = stage.steps(rule.fold((), stage.inputs(*now)))
+    assert alone == [333, 333, 333, 0]
+    with_history = stage.inputs(*now, refs={"before_1": now, "before_2": before})
+    assert stage.steps(rule.fold((), with_history))[3] == 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "settings"),
+    [
+        ("multi-krum", {"m": -1}),
+        ("geometric-median", {"iterations": 0}),
+        ("geometric-median", {"iterations": 1001}),
+        ("centred-clipping", {"radius": -1}),
+        ("centred-clipping", {"iterations": 0}),
+        ("centred-clipping", {"iterations": 9}),
+        ("l-nearest", {"l": -1}),
+        ("l-nearest", {"reference": "mean"}),
+        ("l-nearest-as-published", {"l": 0}),
+        ("nearest-neighbour-mixing", {"then": "aggregate/clipped-mean/1"}),
+        ("bucketing", {"then": "decide/all/1"}),
+        ("bucketing", {"s": 0}),
+    ],
+)
+def test_parameters_without_meaning_are_refused(rule, settings):
+    with pytest.raises(ConfigError):
+        make_rule(f"aggregate/{rule}/1", settings)
+
+
+def test_l_is_checked_against_how_many_can_be_honest(make_round):
+    stage = make_round(3)
+    subjects = [stage.update(f"m{at}", [9, at, 0]) for at in range(10)]
+
+    def fold(**settings):
+        return make_rule("aggregate/l-nearest/1", settings).fold((), stage.inputs(*subjects))
+
+    assert fold(l=6, f=4).live
+    assert fold(l=7, f=4) == Output(void="not-enough-updates")
+    assert fold(l=7).live
+    assert fold(l=8) == Output(void="not-enough-updates")
+
+
+@pytest.mark.parametrize("f", [0, 1, 2, 3])
+def test_krum_is_refused_below_two_f_and_three(make_round, f):
+    stage = make_round(2)
+    subjects = [stage.update(f"m{at}", [at, 1]) for at in range(2 * f + 3)]
+    for name in ("krum", "multi-krum"):
+        rule = make_rule(f"aggregate/{name}/1", {"f": f})
+
+        assert rule.fold((), stage.inputs(*subjects)).live
+        assert rule.fold((), stage.inputs(*subjects[1:])) == Output(void="not-enough-updates")
+
+
+def test_multi_krum_averages_no_more_than_can_be_honest(make_round):
+    stage = make_round(2)
+    subjects = [stage.update(f"m{at}", [at, 1]) for at in range(7)]
+
+    assert (
+        make_rule("aggregate/multi-krum/1", {"f": 2, "m": 5}).fold((), stage.inputs(*subjects)).live
+    )
+    many = make_rule("aggregate/multi-krum/1", {"f": 2, "m": 6})
+    assert many.fold((), stage.inputs(*subjects)) == Output(void="not-enough-updates")

@@ -1,0 +1,118 @@
+"""Rules that look beyond their own list, in a whole run on the ledger, checked offline after it."""
+
+import tomllib
+
+import numpy as np
+import pytest
+
+from tallystick.federation.simulation import Federation, Setup
+from tallystick.federation.task_file import Task, resolve_terms
+from tallystick.lab.attacks import assign, parse_attack
+from tallystick.provenance import verify, write_bundle
+from tallystick.tensors.model import read_model, write_model
+
+NAMES = tuple(f"site-{number}" for number in range(1, 8))
+INITIAL = {"bias": np.zeros(3, np.float32), "weights": np.zeros(20, np.float32)}
+
+PLAIN = """
+name = "run"
+rounds = 3
+round = ["trainers", "update", {before}"screen", {scoring}"decide", "aggregate"]
+
+[stage]
+trainers = {{rule = "select/all/1", from = "members"}}
+update = {{rule = "submit/update/1", who = "trainers", parent = "aggregate@-1", sealed = true}}
+screen = {{rule = "screen/standard/1", of = "update", who = "members"}}
+aggregate = {{rule = "aggregate/{rule}/1", of = "decide", who = "members"{references}}}
+{stages}
+"""
+ALL = 'decide = {rule = "decide/all/1", of = "screen"}'
+
+
+def recipe(rule, references="", stages=ALL, before="", scoring=""):
+    return PLAIN.format(
+        rule=rule, references=references, stages=stages, before=before, scoring=scoring
+    )
+
+
+RUNS = {
+    "centred clipping around the last change": recipe(
+        "centred-clipping", ', centre = "aggregate@-1"'
+    ),
+    "fools gold over three rounds": recipe(
+        "foolsgold", ', before_1 = "decide@-1", before_2 = "decide@-2"'
+    ),
+    "trust in the owner's update": recipe(
+        "fltrust",
+        ', root = "root"',
+        ALL
+        + """
+root = {rule = "submit/update/1", who = "owner", parent = "aggregate@-1", sealed = true}
+""",
+        before='"root", ',
+    ),
+    "l nearest of equal lengths": recipe(
+        "l-nearest",
+        ', clip_over = "screen", reference = "median"',
+        """
+short = {rule = "screen/equal-norm/1", of = "screen", who = "members"}
+decide = {rule = "decide/screened/1", of = "short"}
+""",
+        scoring='"short", ',
+    ),
+    "influence judged by the owner": recipe(
+        "median",
+        "",
+        """
+score = {rule = "score/roni/1", of = "screen", who = "owner", sealed = true}
+decide = {rule = "decide/below-base/1", of = "score", margin_bps = 100}
+""",
+        scoring='"score", ',
+    ),
+    "bflc as published": recipe(
+        "clipped-median",
+        ', clip_over = "decide"',
+        """
+score = {rule = "score/own-data/1", of = "screen", who = "members", sealed = true}
+decide = {rule = "decide/best-k-as-published/1", of = "score", k = 4}
+""",
+        scoring='"score", ',
+    ),
+}
+
+
+class Walker:
+    """A trainer that moves towards one, a little its own way."""
+
+    def train(self, parameters, config):
+        generator = np.random.default_rng(config["seed"])
+        return {
+            name: value + (0.2 * (1 - value) + generator.normal(0, 0.02, value.shape)).astype("f4")
+            for name, value in parameters.items()
+        }, 10
+
+    def evaluate(self, parameters, config):
+        far = max(float(np.abs(value - 1).mean()) for value in parameters.values())
+        return {"accuracy": max(0.0, 1.0 - far / 4)}, 10
+
+
+@pytest.mark.parametrize("why", RUNS)
+def test_a_run_ends_well_and_replays_offline(tmp_path, why):
+    # One liar, who differs from everybody, is what fools gold trusts most.
+    attacks = [] if "fools gold" in why else [parse_attack("sign-flip:4=1")]
+    conduct = assign(attacks, list(NAMES[1:]))
+    setup = Setup({name: Walker() for name in NAMES}, conduct, durable=False)
+    federation = Federation(tmp_path / "run", setup, seed=5)
+    spec = write_model(INITIAL, federation.blobs.create())
+    task = Task.parse(tomllib.loads(RUNS[why]))
+    terms = resolve_terms(task, owner=NAMES[0], members=NAMES, model=spec, trial=True)
+    row = federation.run(federation.propose(terms))
+    bundle = tmp_path / "run.tally"
+    write_bundle(bundle, federation.engine, row.id, federation.blobs)
+    values = read_model(federation.blobs.open(row.model.root)).arrays()
+    genesis = federation.engine.head.chain.hex()
+    federation.close()
+
+    assert (row.status, row.completed[-1], row.voids) == ("done", 3, 0)
+    assert all(0.2 < value.mean() < 0.8 for value in values.values())
+    assert verify(bundle, genesis, replay=True)
