@@ -40,7 +40,7 @@ BEYOND_INT32 = 2**31
 EXACT = 2**53  # below it every integer is a float64
 MIN_BLOCK = 512  # columns per exact block below which limbs are quicker
 CACHED_COLUMNS = 1 << 15  # as many as stay in a cache in float64, for a dozen rows
-GRAM_COLUMNS = 1 << 12  # as many as stay in a core's own cache, for a dozen rows
+GRAM_COLUMNS = 1 << 14  # fewer cost more calls than they save in a cache
 UNTHREADED = 1 << 13  # a product so short stays in one BLAS thread: waiting for more costs more
 MAX_COLUMNS = 1 << 18  # so many products of 22 bits fit into int64, of limbs into float64
 NORM_GUARD_BITS = 32
@@ -168,7 +168,8 @@ def mean_rows(rows: Rows, weights: Sequence[int], divisor: int, bound: int | Non
     used = [row for row, factor in zip(rows, factors, strict=True) if factor] or [rows[0]]
     factors = [factor for factor in factors if factor] or [0]
     if all(factor == 1 for factor in factors):
-        return divide(_plain_sum(used, np.int32 if reach < BEYOND_INT32 else np.int64), divisor)
+        narrow = reach < BEYOND_INT32 and len(used) > 1
+        return divide(_plain_sum(used, np.int32 if narrow else np.int64), divisor)
     if reach >= EXACT:
         total = np.zeros(len(rows[0]), np.int64)
         for row, factor in zip(used, factors, strict=True):
