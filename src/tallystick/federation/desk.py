@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MemberDesk", "settings_of", "training_seed"]
 
+WHOLE_BPS = 10_000
+
 
 def settings_of(terms: Terms) -> dict[str, Any]:
     """Return the trainers' table as Python values."""
@@ -124,6 +126,14 @@ class MemberDesk:
             raise TrainerError(str(error)) from error
         weight = 1 if self._terms.weights[0] == "equal" else max(1, result.num_examples)
         return Artefact(root, size, (inputs.parent[0],), min(weight, 2**32 - 1))
+
+    def blend(self, inputs: Inputs, new: Artefact, old: bytes, share_bps: int) -> Artefact:
+        """See `Desk.blend`."""
+        if inputs.model is None or not self.holds(old):
+            return new
+        weights = (WHOLE_BPS - share_bps, share_bps)
+        root, size = self._workbench.mix((new.root, old), inputs.model, weights, WHOLE_BPS)
+        return Artefact(root, size, new.parents, new.weight, new.statement)
 
     def evaluate(self, inputs: Inputs, parent: tuple[bytes, int], *updates: bytes) -> int:
         """See `Desk.evaluate`."""

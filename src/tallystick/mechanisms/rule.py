@@ -121,6 +121,13 @@ class Desk(Protocol):
         """Train from ``inputs.parent`` and store the update; return its artefact."""
         ...
 
+    def blend(self, inputs: Inputs, new: Artefact, old: bytes, share_bps: int) -> Artefact:
+        """Return ``new`` with a share of the update ``old`` in it; ``new`` itself if that is gone.
+
+        Values are ``(share · old + (10,000 - share) · new) / 10,000``, rounded to the nearest.
+        """
+        ...
+
     def evaluate(self, inputs: Inputs, parent: tuple[bytes, int], *updates: bytes) -> int:
         """Score the parent model, plus the mean of any updates, on own data: 0 to 10,000 bps."""
         ...

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -148,6 +148,30 @@ class Workbench:
             if known is not None and not self.blobs.has(known[0]):
                 del self._known[key]
             return self._remember(key, lambda: self._change(before, after, spec))
+
+    def mix(
+        self, roots: Sequence[bytes], spec: ModelSpec, weights: Sequence[int], divisor: int
+    ) -> tuple[bytes, int]:
+        """Write the rounded weighted mean of some updates as an update; return its root and size.
+
+        Weights and divisor are those of `mean_rows`, with a sum that is at most the divisor. Raises
+        as `norms` does.
+        """
+        updates = [self._values(root, spec) for root in roots]
+
+        def pieces() -> Iterator[Array]:
+            step = chunk_length(len(roots))
+            for start in range(0, len(updates[0]), step):
+                rows = [update[start : start + step] for update in updates]
+                yield mean_rows(rows, weights, divisor).astype(np.int32)
+                for row in rows:
+                    drop_pages(row)
+
+        written = self._write_update(spec, pieces())
+        if written is None:
+            msg = "a mean has no missing piece"
+            raise InvariantError(msg)
+        return written
 
     def combine(
         self,
@@ -308,23 +332,30 @@ class Workbench:
             )
         except DecodeError:
             return None
-        writer = self.blobs.create()
-        try:
-            writer.write(
-                np.frombuffer(layout_of(update_parameters(spec.parameters)).prefix, np.uint8)
-            )
+
+        def pieces() -> Iterator[Array | None]:
             for segment, start, stop in cuts(old.layout, CHUNK):
                 first, last = _bytes_of(segment, start, stop)
-                left, right = (
-                    model.data[first:last].view(RAW[segment.dtype]) for model in (old, new)
-                )
-                steps = difference_slice(left, right, segment.dtype, segment.exponent)
-                if steps is None:
+                parts = [model.data[first:last].view(RAW[segment.dtype]) for model in (old, new)]
+                yield difference_slice(parts[0], parts[1], segment.dtype, segment.exponent)
+                for part in parts:
+                    drop_pages(part)
+
+        return self._write_update(spec, pieces())
+
+    def _write_update(
+        self, spec: ModelSpec, pieces: Iterable[Array | None]
+    ) -> tuple[bytes, int] | None:
+        """Write an update file of int32 pieces; `None`, and nothing kept, where one is missing."""
+        writer = self.blobs.create()
+        try:
+            prefix = layout_of(update_parameters(spec.parameters)).prefix
+            writer.write(np.frombuffer(prefix, np.uint8))
+            for piece in pieces:
+                if piece is None:
                     writer.abort()
                     return None
-                writer.write(steps)
-                for part in (left, right):
-                    drop_pages(part)
+                writer.write(piece)
         except BaseException:
             writer.abort()
             raise

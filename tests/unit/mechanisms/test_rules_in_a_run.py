@@ -8,7 +8,8 @@ import pytest
 from tallystick.federation.simulation import Federation, Setup
 from tallystick.federation.task_file import Task, resolve_terms
 from tallystick.lab.attacks import assign, parse_attack
-from tallystick.provenance import verify, write_bundle
+from tallystick.mechanisms.records import ROUND
+from tallystick.provenance import read_engine, verify, write_bundle
 from tallystick.tensors.model import read_model, write_model
 
 NAMES = tuple(f"site-{number}" for number in range(1, 8))
@@ -21,7 +22,7 @@ round = ["trainers", "update", {before}"screen", {scoring}"decide", "aggregate"]
 
 [stage]
 trainers = {{rule = "select/all/1", from = "members"}}
-update = {{rule = "submit/update/1", who = "trainers", parent = "aggregate@-1", sealed = true}}
+update = {{rule = "submit/{submit}/1", who = "trainers", parent = "aggregate@-1"{earlier}}}
 screen = {{rule = "screen/standard/1", of = "update", who = "members"}}
 aggregate = {{rule = "aggregate/{rule}/1", of = "decide", who = "members"{references}}}
 {stages}
@@ -29,15 +30,20 @@ aggregate = {{rule = "aggregate/{rule}/1", of = "decide", who = "members"{refere
 ALL = 'decide = {rule = "decide/all/1", of = "screen"}'
 
 
-def recipe(rule, references="", stages=ALL, before="", scoring=""):
-    return PLAIN.format(
-        rule=rule, references=references, stages=stages, before=before, scoring=scoring
-    )
+def recipe(rule, references="", stages=ALL, **further):
+    usual = {"before": "", "scoring": "", "submit": "update", "earlier": ""}
+    return PLAIN.format(rule=rule, references=references, stages=stages, **(usual | further))
 
 
 RUNS = {
     "centred clipping around the last change": recipe(
         "centred-clipping", ', centre = "aggregate@-1"'
+    ),
+    "centred clipping of members' momentum": recipe(
+        "centred-clipping",
+        ', centre = "aggregate@-1"',
+        submit="momentum",
+        earlier=', before = "update@-1", momentum_bps = 5000',
     ),
     "fools gold over three rounds": recipe(
         "foolsgold", ', before_1 = "decide@-1", before_2 = "decide@-2"'
@@ -94,6 +100,37 @@ class Walker:
     def evaluate(self, parameters, config):
         far = max(float(np.abs(value - 1).mean()) for value in parameters.values())
         return {"accuracy": max(0.0, 1.0 - far / 4)}, 10
+
+
+class Counter(Walker):
+    """A trainer whose step is the number of the round, in 256ths."""
+
+    def train(self, parameters, config):
+        step = np.float32(config["round"] / 256)
+        return {name: value + step for name, value in parameters.items()}, 10
+
+
+def test_a_member_sends_a_share_of_what_it_sent_before(tmp_path):
+    names = NAMES[:4]
+    setup = Setup(dict.fromkeys(names, Counter()), durable=False)
+    federation = Federation(tmp_path / "run", setup, seed=5)
+    spec = write_model(INITIAL, federation.blobs.create())
+    task = Task.parse(tomllib.loads(RUNS["centred clipping of members' momentum"]))
+    terms = resolve_terms(task, owner=names[0], members=names, model=spec, trial=True)
+    row = federation.run(federation.propose(terms))
+    history = read_engine(federation.engine, row.id)
+    values = [
+        {
+            int(np.unique(array).item())
+            for subject in found.stages["update"].output.subjects
+            for array in read_model(federation.blobs.open(subject.id)).arrays().values()
+        }
+        for found in history.rounds
+        if found.phase == ROUND
+    ]
+    federation.close()
+
+    assert values == [{2**16}, {2**16 * 3 // 2}, {2**16 * 9 // 4}]
 
 
 @pytest.mark.parametrize("why", RUNS)

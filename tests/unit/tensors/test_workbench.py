@@ -373,3 +373,16 @@ def test_a_change_beyond_32_bits_is_none_and_leaves_nothing(dtype):
 
     assert Workbench(blobs).change(low.root, high.root, low) is None
     assert len(blobs._blobs) == count
+
+
+@pytest.mark.parametrize("weights", [(1, 9), (0, 10), (3, 3)])
+def test_a_mixture_of_updates_is_an_update(task, weights):
+    bench = Workbench(task.blobs)
+    root, size = bench.mix(task.roots[:2], task.spec, weights, 10)
+    left, right, mixed = (task.values(each) for each in (*task.roots[:2], root))
+
+    assert bench.check_update(root, size, task.spec) == ""
+    for name, values in mixed.items():
+        pairs = zip(left[name].reshape(-1).tolist(), right[name].reshape(-1).tolist(), strict=True)
+        expected = [(weights[0] * a + weights[1] * b + 5) // 10 for a, b in pairs]
+        assert values.reshape(-1).tolist() == expected

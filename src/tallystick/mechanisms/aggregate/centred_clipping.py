@@ -53,8 +53,8 @@ class CentredClipping:
 
     References
     ----------
-    Karimireddy, He, Jaggi, ICML 2021. arXiv:2012.10333. There members send their own momentum,
-    which is the trainer's part here; the median as radius is our definition.
+    Karimireddy, He, Jaggi, ICML 2021. arXiv:2012.10333. There members send their own momentum, as
+    with ``submit/momentum`` here; the median as radius is our definition.
     """
 
     id: ClassVar[str] = "aggregate/centred-clipping/1"
