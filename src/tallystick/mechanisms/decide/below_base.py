@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tallystick.mechanisms.rule import Held, Inputs
 
-__all__ = ["DecideBelowBase", "median_score"]
+__all__ = ["SCORES", "DecideBelowBase", "median_score"]
 
 WHOLE = 10_000  # basis points
 
