@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import msgspec
 
 from tallystick.mechanisms import reasons
-from tallystick.mechanisms.decide.below_base import SCORES, median_score
+from tallystick.mechanisms.decide.below_base import median_score, split_scores
 from tallystick.mechanisms.records import Output, Subject
 from tallystick.mechanisms.registry import register
 from tallystick.mechanisms.rule import Place
@@ -64,14 +64,16 @@ class DecideBestKAsPublished:
         """See `Rule.fold`."""
         del records
         rows = [subject for subject in inputs.subjects if subject.verdict != reasons.BASE]
-        order = sorted((row for row in rows if row.live), key=_rank)
-        refused = set(map(_rank, order[self.k :]))
+        base = next((row for row in inputs.subjects if row.verdict == reasons.BASE), None)
+        scorers = 0 if base is None else len(base.columns)
+        order = sorted((row for row in rows if row.live), key=lambda row: _rank(row, scorers))
+        refused = {_name(row) for row in order[self.k :]}
         evidence = inputs.of[0].root if inputs.of else b""
         return Output(
             tuple(
-                _refuse(row, evidence)
-                if row.live and _rank(row) in refused
-                else msgspec.structs.replace(row, columns=row.columns[:SCORES])
+                _refuse(row, scorers, evidence)
+                if row.live and _name(row) in refused
+                else msgspec.structs.replace(row, columns=split_scores(row, scorers)[0])
                 for row in rows
             )
         )
@@ -82,18 +84,23 @@ class DecideBestKAsPublished:
         return [cls(k=2), cls()]
 
 
-def _rank(subject: Subject) -> tuple[int, bytes, str, str]:
+def _name(subject: Subject) -> tuple[bytes, str, str]:
+    return subject.id, subject.author, subject.group
+
+
+def _rank(subject: Subject, scorers: int) -> tuple[int, bytes, str, str]:
     """Return the best first: without scores last, ties by id, author and group."""
-    median = median_score(subject.columns[SCORES:])
-    return 1 if median is None else -median, subject.id, subject.author, subject.group
+    median = median_score(split_scores(subject, scorers)[1])
+    return 1 if median is None else -median, *_name(subject)
 
 
-def _refuse(subject: Subject, evidence: bytes) -> Subject:
-    median = median_score(subject.columns[SCORES:])
+def _refuse(subject: Subject, scorers: int, evidence: bytes) -> Subject:
+    before, scores = split_scores(subject, scorers)
+    median = median_score(scores)
     told = () if median is None else (median,)
     return msgspec.structs.replace(
         subject,
         verdict=reasons.NOT_CHOSEN,
-        columns=(*subject.columns[:SCORES], *told),
+        columns=(*before, *told),
         evidence=evidence,
     )
