@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+from tallystick.errors import InvariantError
 from tallystick.mechanisms.registry import make_rule, rule_class
 from tallystick.tensors.arithmetic import mix_rows
 
@@ -67,7 +68,8 @@ def combine_mixed(rule_id: str, f: int, rows: Rows, weights: Weights) -> Row:
     """Return the rule's combination of the mixtures; of those without a factor none is made."""
     mixing = weights.mixing
     if mixing is None:
-        return _rule(rule_id, f).combine(rows, weights)
+        msg = "there are no mixtures to combine"
+        raise InvariantError(msg)
     used = [line for line, factor in zip(mixing.matrix, weights.factors, strict=True) if factor]
     mixed = mix_rows(rows, used, mixing.divisor, weights.bound)
     factors = tuple(factor for factor in weights.factors if factor)

@@ -7,6 +7,7 @@ from support.cases import Case
 from support.updates import Round
 
 from tallystick.errors import ConfigError
+from tallystick.mechanisms.aggregation import Geometry, Mixing
 from tallystick.mechanisms.records import Output, Subject
 from tallystick.mechanisms.registry import make_rule
 from tallystick.tensors.model import model_bytes, read_model, write_model
@@ -257,6 +258,18 @@ def test_one_long_update_defines_what_is_near_as_published_and_not_in_ours():
 
 
 # --- edges
+
+
+def test_lengths_of_mixtures_are_those_of_their_products(make_round):
+    stage = make_round(2)
+    inputs = stage.inputs(stage.update("a", [3, 4]), stage.update("b", [5, -12]))
+    mixing = Mixing(((1, 1), (2, 0)), 2)
+    geometry = Geometry(inputs, inputs.live, (), mixing=mixing)
+
+    assert geometry.gram[0][0] == 8 * 8 + 8 * 8
+    assert sorted(geometry.squared_norms) == sorted(geometry.squared_norms_over)
+    assert geometry.squared_norms[1] in {4 * 25, 4 * 169}
+    assert geometry.largest == (12, 12)
 
 
 def test_an_update_without_length_or_with_counters_only_voids_no_round():

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tallystick.errors import ConfigError, InvariantError
+from tallystick.errors import ConfigError
 from tallystick.lab.bench.machine import Measure, check_counts
 from tallystick.mechanisms.records import ROUND, Key, Output, Subject
 from tallystick.mechanisms.registry import make_rule, rule_class
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tallystick.mechanisms.rule import Rule
     from tallystick.tensors.spec import ModelSpec
 
-__all__ = ["SAYS", "measure_aggregation"]
+__all__ = ["SAYS", "measure_aggregation", "peers_of"]
 
 SAYS = (
     "Parameters of all updates together, a second. Both weigh by whole numbers of examples, as "
@@ -55,15 +55,15 @@ def measure_aggregation(rule: str, members: int, parameters: int, repeat: int) -
     Raises
     ------
     ConfigError
-        Unknown rule, one that makes no model of updates, or a number below 1.
+        Unknown rule, one that makes no model of so many updates, or a number below 1.
     """
     check_counts(members=members, parameters=parameters, repeat=repeat)
     asked = _rule(rule)
     with tempfile.TemporaryDirectory(prefix="tally-bench-") as folder:
         blobs = FileBlobs(Path(folder), durable=False)
         model = write_model({MODEL: np.zeros(parameters, np.float32)}, blobs.create())
-        inputs = _inputs(blobs, model, members)
-        peers = {"numpy_average": _average, **_peers(asked)}
+        inputs = _inputs(asked, blobs, model, members)
+        peers = {"numpy_average": _average, **peers_of(asked)}
         ours: list[float] = []
         theirs: dict[str, list[float]] = {name: [] for name in peers}
         for _ in range(repeat + 1):
@@ -76,6 +76,19 @@ def measure_aggregation(rule: str, members: int, parameters: int, repeat: int) -
     for name, seconds in theirs.items():
         found.append(_measure(f"{name}_parameters_per_second", seconds, total, facts))
     return found
+
+
+def peers_of(rule: Rule) -> dict[str, Peer]:
+    """Return NumPy's way of the rule by name, where it has one."""
+    f = getattr(rule, "f", 0)
+    found: dict[str, dict[str, Peer]] = {
+        "aggregate/median/1": {"numpy_sort": lambda rows: _sorted_mean(rows, (len(rows) - 1) // 2)},
+        "aggregate/trimmed-mean/1": {
+            "numpy_sort": lambda rows: _sorted_mean(rows, tolerated(f, len(rows)))
+        },
+        "aggregate/krum/1": {"numpy_blas": lambda rows: _krum(rows, tolerated(f, len(rows)))},
+    }
+    return found.get(rule.id, {})
 
 
 def _measure(name: str, seconds: list[float], total: int, facts: dict[str, Any]) -> Measure:
@@ -91,7 +104,7 @@ def _rule(name: str) -> Rule:
     return make_rule(name, {})
 
 
-def _inputs(blobs: FileBlobs, model: ModelSpec, members: int) -> Inputs:
+def _inputs(rule: Rule, blobs: FileBlobs, model: ModelSpec, members: int) -> Inputs:
     """Write an update a member and return what the stage would be given."""
     parent = open_model(blobs.open(model.root), model.parameters)
     subjects: list[Subject] = []
@@ -103,7 +116,7 @@ def _inputs(blobs: FileBlobs, model: ModelSpec, members: int) -> Inputs:
     return Inputs(
         key=Key(bytes(32), ROUND, 1, "aggregate", ""),
         of=(listed,),
-        refs={"clip_over": listed},
+        refs=dict.fromkeys(rule.refs, listed),
         parent=(model.root, model.size),
         model=model,
         counts=("declared", CAP),
@@ -120,8 +133,8 @@ def _time_fold(rule: Rule, inputs: Inputs, blobs: FileBlobs) -> float:
     output = rule.fold((), given)
     seconds = time.perf_counter() - started
     if output.void or not output.live:
-        msg = f"the fold came out void: {output.void}"
-        raise InvariantError(msg)
+        msg = f"{rule.id} makes no model of {len(inputs.live)} such updates: {output.void}"
+        raise ConfigError(msg, hint="try more --members")
     return seconds
 
 
@@ -134,19 +147,6 @@ def _time_peer(peer: Peer, members: int, parameters: int) -> float:
 
 def _average(rows: np.ndarray) -> np.ndarray:
     return np.average(rows, axis=0, weights=np.arange(1, len(rows) + 1))
-
-
-def _peers(rule: Rule) -> dict[str, Peer]:
-    """Return NumPy's way of the rule by name, where it has one."""
-    f = getattr(rule, "f", 0)
-    found: dict[str, dict[str, Peer]] = {
-        "aggregate/median/1": {"numpy_sort": lambda rows: _sorted_mean(rows, (len(rows) - 1) // 2)},
-        "aggregate/trimmed-mean/1": {
-            "numpy_sort": lambda rows: _sorted_mean(rows, tolerated(f, len(rows)))
-        },
-        "aggregate/krum/1": {"numpy_blas": lambda rows: _krum(rows, tolerated(f, len(rows)))},
-    }
-    return found.get(rule.id, {})
 
 
 def _sorted_mean(rows: np.ndarray, trim: int) -> np.ndarray:
