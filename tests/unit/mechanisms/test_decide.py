@@ -7,17 +7,17 @@ from tallystick.mechanisms.decide.best_k import DecideBestKAsPublished
 from tallystick.mechanisms.records import Output, Subject
 from tallystick.mechanisms.registry import make_rule
 
-BASE = 6000
+BASE, HOLE, SCORERS = 6000, -1, 3
 
 
 def scored(make_round, scores):
     """The output of a scoring stage: a row of the base, then one a member with its scores."""
     stage = make_round(1)
     rows = [
-        stage.update(name, [at], columns=(8, 1, *given))
+        stage.update(name, [at], columns=(8, 1, *given, *(HOLE,) * (SCORERS - len(given))))
         for at, (name, given) in enumerate(scores.items())
     ]
-    base = Subject(bytes(32), "", verdict=reasons.BASE, columns=(BASE,) * 3)
+    base = Subject(bytes(32), "", verdict=reasons.BASE, columns=(BASE,) * SCORERS)
     return stage.inputs(base, *rows)
 
 
