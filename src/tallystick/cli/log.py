@@ -43,7 +43,8 @@ def log(
             say(record_line(record))
     if found:
         return
-    if member is not None and member not in parties_of(source):
+    parties = parties_of(source) if member is not None else ()
+    if member is not None and member not in parties:
         msg = f"no member of this task is called '{member}'"
-        raise ConfigError(msg, hint=f"its members: {', '.join(parties_of(source))}")
+        raise ConfigError(msg, hint=f"its members: {', '.join(parties)}")
     warn("no record of this task fits")
