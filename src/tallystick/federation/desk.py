@@ -10,6 +10,7 @@ import numpy as np
 from tallystick.codec import encode
 from tallystick.errors import ConfigError, UnavailableError
 from tallystick.federation.arrays import TrainerError
+from tallystick.federation.conduct import HONEST
 from tallystick.federation.trainer import evaluate_once, score_bps, train_once
 from tallystick.mechanisms.records import Artefact
 from tallystick.tensors.model import open_model
@@ -18,8 +19,9 @@ from tallystick.tensors.update import quantise
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tallystick.federation.conduct import Conduct
-    from tallystick.federation.trainer import Trainer
+    from tallystick.federation.arrays import Arrays
+    from tallystick.federation.conduct import Conduct, Knowledge
+    from tallystick.federation.trainer import Trainer, TrainResult
     from tallystick.ledger.terms import Terms
     from tallystick.mechanisms.rule import Inputs
     from tallystick.tensors.spec import Blobs
@@ -56,7 +58,9 @@ class MemberDesk:
     Attributes
     ----------
     limit_seconds
-        How long the trainer may take: the window's length. Whoever acts through the desk sets it.
+        How long the trainer may take: the window's length. Whoever acts through the desk sets it,
+    knowledge
+        and what a dishonest member may look at.
     """
 
     def __init__(
@@ -78,6 +82,8 @@ class MemberDesk:
         self._isolate = isolate
         self._settings = settings_of(terms)
         self.limit_seconds: float | None = None
+        self.knowledge: Knowledge | None = None
+        self._trained: tuple[object, TrainResult | TrainerError] | None = None
 
     @property
     def member(self) -> str:
@@ -104,15 +110,11 @@ class MemberDesk:
             raise TrainerError(msg)
         parent = open_model(self.blobs.open(inputs.parent[0]), inputs.model.parameters)
         arrays = parent.arrays()
-        result = train_once(
-            self._trainer,
-            arrays,
-            self._config(inputs),
-            limit_seconds=self.limit_seconds,
-            isolate=self._isolate,
-        )
-        generator = np.random.default_rng([self._seed(inputs), 1])
-        trained = self._conduct.poison_update(result.parameters, arrays, generator)
+        result = self.trained(inputs, arrays)
+        trained: Arrays | None = result.parameters
+        if self.knowledge is not None:
+            generator = np.random.default_rng([self._seed(inputs), 1])
+            trained = self._conduct.poison_update(trained, arrays, generator, self.knowledge)
         if trained is None:
             msg = "nothing to submit"
             raise TrainerError(msg)
@@ -124,6 +126,35 @@ class MemberDesk:
             raise TrainerError(str(error)) from error
         weight = 1 if self._terms.weights[0] == "equal" else max(1, result.num_examples)
         return Artefact(root, size, (inputs.parent[0],), min(weight, 2**32 - 1))
+
+    def trained(self, inputs: Inputs, parent: Arrays) -> TrainResult:
+        """Return what the trainer makes of the parent; a dishonest member's is asked only once.
+
+        It is remembered for allies who want to see it before or after the member itself does.
+
+        Raises
+        ------
+        TrainerError
+            As from `train`.
+        """
+        asked = (inputs.key, inputs.parent)
+        if self._trained is not None and self._trained[0] == asked:
+            found = self._trained[1]
+        else:
+            try:
+                found = train_once(
+                    self._trainer,
+                    parent,
+                    self._config(inputs),
+                    limit_seconds=self.limit_seconds,
+                    isolate=self._isolate,
+                )
+            except TrainerError as error:
+                found = error
+            self._trained = (asked, found) if self._conduct is not HONEST else None
+        if isinstance(found, TrainerError):
+            raise found
+        return found
 
     def evaluate(self, inputs: Inputs, parent: tuple[bytes, int], update: bytes | None) -> int:
         """See `Desk.evaluate`."""

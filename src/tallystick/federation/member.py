@@ -8,20 +8,22 @@ or contradicts a seal. Scoring and attesting never wait for training.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 import msgspec
+import numpy as np
 
 from tallystick.codec import encode
 from tallystick.crypto import keys
 from tallystick.crypto.hashes import sha256
 from tallystick.errors import RejectedError, UnavailableError
 from tallystick.federation.arrays import TrainerError
-from tallystick.federation.conduct import HONEST, Conduct
-from tallystick.federation.desk import MemberDesk
+from tallystick.federation.conduct import HONEST, Conduct, Moment
+from tallystick.federation.desk import MemberDesk, training_seed
 from tallystick.federation.foresight import FoldCache, Foreseen, foresee
 from tallystick.federation.journal import Journal
+from tallystick.federation.knowledge import Peer, StageKnowledge
 from tallystick.ledger.collect.attest import ATTEST_DOMAIN
 from tallystick.ledger.collect.beacon import seal_of
 from tallystick.ledger.collect.row import COSIGN_DOMAIN
@@ -42,14 +44,17 @@ from tallystick.mechanisms.records import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tallystick.consensus.engine import Engine
+    from tallystick.federation.arrays import Arrays
     from tallystick.federation.trainer import Trainer
     from tallystick.ledger.collect.recipe import Step
     from tallystick.ledger.collect.rows import StageRow
     from tallystick.ledger.state import State
-    from tallystick.mechanisms.rule import LocalRule
+    from tallystick.mechanisms.rule import Inputs, LocalRule
+    from tallystick.tensors.spec import ModelSpec
     from tallystick.tensors.workbench import Workbench
 
 __all__ = ["Identity", "Member"]
@@ -85,8 +90,8 @@ class Habits:
         Approve every task whose terms name this member.
     cache
         Attested folds shared with other members of the same process.
-    allies
-        Members a dishonest one works with.
+    allies, peers
+        Members a dishonest one works with; everybody in its process, for it to look at.
     flush
         Whether the member flushes its journal itself before anything leaves; where several share a
         process, that process flushes for all before it seals.
@@ -98,6 +103,7 @@ class Habits:
     conduct: Conduct = HONEST
     cache: FoldCache = field(default_factory=FoldCache)
     allies: frozenset[str] = frozenset()
+    peers: Mapping[str, Peer] = field(default_factory=dict[str, Peer])
     flush: bool = True
 
 
@@ -175,7 +181,7 @@ class Member:
     def _answer(self, view: TaskView, step: Step, stage: StageRow) -> Entry | None:
         """Return what this member owes the open window, if anything."""
         key, me = stage.key, self.identity.member
-        if stage.window == "attest" or not self._present_at(stage.key, stage.window):
+        if stage.window == "attest" or not self._present_at(step, stage.key, stage.window):
             return None
         if (key, stage.window, stage.tries) in self._sent:
             return None
@@ -186,7 +192,7 @@ class Member:
         if stage.window == "hold":
             holders = {seat.member for seat in view.roster(view.terms.holders)}
             if me in holders and row.held is None:
-                record = self._hold(view, stage)
+                record = self._hold(view, step, stage)
         elif seated and stage.window == "reveal" and row.seal and row.record is None:
             record = self._journal.get(key)
             salt = self.identity.salt(key)
@@ -207,60 +213,74 @@ class Member:
         key = stage.key
         if stage.window == "reveal" or (key.phase == SETUP and not self._habits.approve):
             return None
-        record = self._journal.get(key)
-        if record is None:
-            try:
-                record = self._act(view, step, key)
-            except UnavailableError as error:
-                LOG.info("%s waits: %s", self.identity.member, error)
-                return None
-            except TrainerError as error:
-                told = f"\n{error.traceback.rstrip()}" if error.traceback else ""
-                LOG.warning("%s loses its turn: %s%s", self.identity.member, error, told)
-                return Complaint(evidence=f"trainer: {error}".encode()[:MOST_REASON_BYTES])
-            if record is None:
-                return None
-            self._journal.put(key, record)
-        if not step.stage.sealed:
+        try:
+            record = self.prepared(view, step, key)
+        except UnavailableError as error:
+            LOG.info("%s waits: %s", self.identity.member, error)
+            return None
+        except TrainerError as error:
+            told = f"\n{error.traceback.rstrip()}" if error.traceback else ""
+            LOG.warning("%s loses its turn: %s%s", self.identity.member, error, told)
+            return Complaint(evidence=f"trainer: {error}".encode()[:MOST_REASON_BYTES])
+        if record is None or not step.stage.sealed:
             return record
         return Seal(seal_of(key, record, self.identity.member, self.identity.salt(key)))
 
-    def _act(self, view: TaskView, step: Step, key: Key) -> Artefact | Opinion | Complaint | None:
-        inputs = view.inputs(step, key.group)
-        conduct, me = self._habits.conduct, self.identity.member
-        if conduct.copies and step.held and step.stage.parent:
-            copied = self._copy(view, step)
-            if copied is not None:
-                return Artefact(copied.root, copied.size, (inputs.parent[0],), copied.weight)
-        desk = self._desk(view)
-        desk.limit_seconds = self._habits.limit_seconds or step.stage.within / 1000
-        record = cast("LocalRule", step.rule).act(inputs, desk)
-        if isinstance(record, Opinion):
-            vector = conduct.poison_scores(
-                list(record.vector), inputs.subjects, self._habits.allies
-            )
-            kept = tuple(
-                None if subject.author == me else score
-                for subject, score in zip(inputs.subjects, vector[1:], strict=True)
-            )
-            record = msgspec.structs.replace(record, vector=(vector[0], *kept))
+    def prepared(
+        self, view: TaskView, step: Step, key: Key
+    ) -> Artefact | Opinion | Complaint | None:
+        """See `Peer.prepared`."""
+        record = self._journal.get(key)
+        if record is None:
+            record = self._act(view, step, key)
+            if record is not None:
+                self._journal.put(key, record)
         return record
 
-    def _copy(self, view: TaskView, step: Step) -> Artefact | None:
-        """Return somebody else's update of the last completed round, for a copier to reuse."""
-        last = view.output(f"{step.stage.name}@-1", step.phase, step.position)
-        for subject in last.subjects:
-            if subject.author != self.identity.member and subject.columns[0]:
-                return Artefact(subject.id, subject.columns[0], weight=subject.columns[1])
-        return None
+    def trained(self, view: TaskView, step: Step, inputs: Inputs) -> Arrays:
+        """See `Peer.trained`."""
+        desk = self._desk(view, step)
+        parent = self._workbench.preview(inputs.parent, cast("ModelSpec", inputs.model))
+        return desk.trained(inputs, parent).parameters
 
-    def _hold(self, view: TaskView, stage: StageRow) -> Opinion:
+    def _act(self, view: TaskView, step: Step, key: Key) -> Artefact | Opinion | Complaint | None:
+        inputs = view.inputs(step, key.group)
+        conduct = self._habits.conduct
+        desk = self._desk(view, step)
+        known = None if conduct is HONEST else self._knowledge(view, step, key)
+        desk.knowledge = known
+        if known is not None and step.held and step.stage.parent:
+            chosen = conduct.choose_artefact(known)
+            if chosen is not None:
+                return chosen
+            inputs = replace(inputs, parent=conduct.choose_parent(known))
+        record = cast("LocalRule", step.rule).act(inputs, desk)
+        if isinstance(record, Opinion) and len(record.vector) >= len(inputs.subjects):
+            return self._judge(record, inputs, known)
+        return record
+
+    def _judge(self, opinion: Opinion, inputs: Inputs, known: StageKnowledge | None) -> Opinion:
+        """Return the scores as the member's conduct gives them, less those of its own work."""
+        me, subjects, vector = self.identity.member, inputs.subjects, list(opinion.vector)
+        if known is not None:
+            generator = np.random.default_rng(
+                [training_seed(inputs.key.task, inputs.key.round, me), 2]
+            )
+            vector = self._habits.conduct.poison_scores(vector, subjects, generator, known)
+        head = len(vector) - len(subjects)
+        kept = tuple(
+            None if subject.author == me else score
+            for subject, score in zip(subjects, vector[head:], strict=True)
+        )
+        return msgspec.structs.replace(opinion, vector=(*vector[:head], *kept))
+
+    def _hold(self, view: TaskView, step: Step, stage: StageRow) -> Opinion:
         desk = self._desk(view)
         subjects = () if stage.listed is None else stage.listed.subjects
-        vector = tuple(
-            int(found.id not in stage.blobs or desk.holds(found.id)) for found in subjects
-        )
-        return Opinion(stage.subject, vector)
+        vector = [int(found.id not in stage.blobs or desk.holds(found.id)) for found in subjects]
+        known = self._knowledge(view, step, stage.key)
+        vector = self._habits.conduct.poison_holds(vector, subjects, known)
+        return Opinion(stage.subject, tuple(vector))
 
     def _foresee(
         self, view: TaskView, listed: Output | None, blobs: tuple[bytes, ...]
@@ -268,20 +288,35 @@ class Member:
         desk = self._desk(view)
         if not all(desk.holds(root) for root in blobs):
             return []
-        return list(foresee(view, listed, self._workbench, self._habits.cache))
+        foreseen = list(foresee(view, listed, self._workbench, self._habits.cache))
+        conduct = self._habits.conduct
+        if conduct is HONEST:
+            return foreseen
+        return [
+            replace(
+                found,
+                output=conduct.poison_output(
+                    found.output,
+                    found.step.kind,
+                    self._knowledge(view, found.step, found.key),
+                ),
+            )
+            for found in foreseen
+        ]
 
     def _attest(self, view: TaskView, foreseen: list[Foreseen]) -> list[Entry]:
         me = self.identity.member
         entries: list[Entry] = []
         for found in foreseen:
             key = found.key
-            if not self._present_at(key, "attest"):
+            if not self._present_at(found.step, key, "attest"):
                 continue
             seats = view.roster(found.step.stage.who, key.group)
             if all(seat.member != me for seat in seats):
                 continue
             message = attested_message(key, found.inputs, found.step.rule.id, found.output.root)
             signature = keys.sign(self.identity.secret, ATTEST_DOMAIN, message)
+            signature = self._habits.conduct.poison_signature(signature)
             row = view.state.get(RECORDS, key, me) or MemberRow()
             if (self.identity.key, signature) in row.signatures:
                 continue
@@ -294,7 +329,7 @@ class Member:
         """Open the outputs that have their signatures, if it is this member's turn to."""
         if not step.attested or not foreseen:
             return 0
-        if not self._present_at(foreseen[0].key, "attest"):
+        if not self._present_at(step, foreseen[0].key, "attest"):
             return 0
         openings: list[Opening] = []
         marks: list[bytes] = []
@@ -333,12 +368,23 @@ class Member:
         self.wake = later if self.wake is None else min(self.wake, later)
         return False
 
-    def _present_at(self, key: Key, window: str) -> bool:
+    def _present_at(self, step: Step, key: Key, window: str) -> bool:
         if key.phase == SETUP:
             return True
-        return self._habits.conduct.present(key.stage, window, key.round)
+        moment = Moment(step.kind, key, window, self.identity.salt_secret)
+        return self._habits.conduct.present(moment)
 
-    def _desk(self, view: TaskView) -> MemberDesk:
+    def _knowledge(self, view: TaskView, step: Step, key: Key) -> StageKnowledge:
+        return StageKnowledge(
+            self.identity.member,
+            self._habits.allies,
+            (view, step, key),
+            self._workbench.blobs,
+            self._habits.peers,
+        )
+
+    def _desk(self, view: TaskView, step: Step | None = None) -> MemberDesk:
+        """Return the desk for a task; with a step, its trainer may take that window's length."""
         desk = self._desks.get(view.row.id)
         if desk is None:
             habits = self._habits
@@ -350,6 +396,8 @@ class Member:
                 habits.conduct,
                 isolate=habits.isolate,
             )
+        if step is not None:
+            desk.limit_seconds = self._habits.limit_seconds or step.stage.within / 1000
         return desk
 
     def _submit(self, message: Message) -> bytes:

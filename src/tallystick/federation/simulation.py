@@ -126,7 +126,9 @@ class Federation:
         self.workbench = Workbench(self.blobs)
         self._folds = FoldCache()
         self._flushers = ThreadPoolExecutor(FLUSHERS, thread_name_prefix="flush")
-        self.members = {name: self._member(name) for name in sorted(setup.trainers)}
+        self.members: dict[str, Member] = {}
+        for name in sorted(setup.trainers):
+            self.members[name] = self._member(name)
 
     def close(self) -> None:
         """Close what is open."""
@@ -219,6 +221,7 @@ class Federation:
             conduct=setup.conduct.get(name, HONEST),
             cache=self._folds,
             allies=dishonest if name in dishonest else frozenset(),
+            peers=self.members if name in dishonest else {},
             flush=False,
         )
         folder = self.folder / "members" / name

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tallystick.lab.attacks.attack import Attack, Composite
+from tallystick.lab.attacks.attack import Attack
+from tallystick.lab.attacks.composite import Composite
 from tallystick.lab.attacks.sign_flip import SignFlip
 from tallystick.lab.demos import promises
 from tallystick.lab.demos.checks import Check, at_least, at_most, rounded
@@ -77,6 +78,9 @@ def measure_accuracy(story: Story) -> Iterable[Check]:
         "accuracy_centralised": central,
         "metric": world.metric,
     }
+    success = world.backdoor_success(story.run.model)
+    if success is not None:
+        story.metrics["backdoor_success"] = success
     bound = promises.gap_bound(world)
     if bound is None and not world.poisoners and central - world.constant >= promises.COLLAPSE:
         yield at_least(

@@ -61,6 +61,11 @@ class Step:
     position: int
 
     @property
+    def kind(self) -> str:
+        """The folder of its rule: ``submit``, ``score``, ``aggregate`` and so on."""
+        return self.rule.id.partition("/")[0]
+
+    @property
     def attested(self) -> bool:
         """Whether its output is opened under the members' signatures."""
         return self.rule.place is Place.ATTESTED
@@ -100,7 +105,7 @@ class Step:
     @property
     def writes(self) -> tuple[str, ...]:
         """The rosters the stage writes."""
-        if self.rule.id.partition("/")[0] not in {"select", "join"} or self.stage.name in {
+        if self.kind not in {"select", "join"} or self.stage.name in {
             APPROVE,
             COSIGN,
         }:
