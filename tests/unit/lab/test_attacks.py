@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from tallystick.lab.attacks.attack import POISONING
 from tallystick.lab.attacks.rows import add_update
 from tallystick.mechanisms.records import Key, Output, Subject
 
+PAGE = Path(__file__).parents[3] / "docs" / "attacks.md"
 TRAINED = add_update(PARENT, update(1))
 SUBJECTS = [Subject(id=bytes([index]) * 32, author=name) for index, name in enumerate("aef")]
 NAMES = [
@@ -95,6 +97,18 @@ def same(one, other):
 
 def test_every_attack_is_found_by_its_name():
     assert list(all_attacks()) == NAMES
+
+
+def test_the_page_on_attacks_lists_them_all_with_their_strengths():
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in lines]
+    listed = {row[0]: row[1] for row in rows if len(row) == 4}
+    listed = {name: strength for name, strength in listed.items() if name in NAMES}
+
+    assert sorted(listed) == NAMES
+    for name, strength in listed.items():
+        default = all_attacks()[name].default_strength
+        assert strength.endswith(f"({default:g})") if default is not None else not strength
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -167,7 +167,7 @@ EVERYTHING = [
 ]
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -179,14 +179,14 @@ def test_killed_at_any_block_a_run_under_attack_ends_as_if_nothing_had_happened(
         # The next member to look at this block is the first of a new process.
         if federation.engine.head.height not in seen:
             seen.add(federation.engine.head.height)
-            raise Killed
+            raise KilledError
 
     seen = set()
     run = None
     while run is None:
         try:
             run = play(tmp_path / "killed", recipe, EVERYTHING, watch=kill)
-        except Killed:
+        except KilledError:
             continue
 
     assert len(seen) > 12

@@ -21,11 +21,12 @@ __all__ = ["Alie"]
 class Alie(Attack):
     """Submit mean - z * standard deviation, by coordinate, over the colluders' own updates.
 
-    The strength is z. The paper's largest unsuspicious z follows from the numbers: 0.37 for 6
-    attackers of 20. That the deviation is subtracted, and taken over n, is our definition; so is
-    the thousandth by which colluders differ. One attacker alone submits honest work.
+    The strength is z; the largest that a vote of the majority leaves unsuspicious follows from the
+    numbers, and is 0.37 for 6 attackers of 20. That the deviation is subtracted, and taken over n,
+    is our definition; so is the thousandth by which colluders differ. One attacker alone submits
+    honest work.
 
-    Its author knows what its allies trained this round, and nothing of the others.
+    Its author knows what its allies trained this round; beside ``omniscient``, what the honest did.
 
     References
     ----------

@@ -24,8 +24,7 @@ class Ipm(Attack):
     A plain mean is reversed once attackers times epsilon exceed the honest: above 2.33 for 6 of 20.
     The thousandth by which colluders differ is ours.
 
-    Its author knows what its allies trained this round; beside ``omniscient``, what the honest did,
-    as in the paper.
+    Its author knows what its allies trained this round; beside ``omniscient``, what the honest did.
 
     References
     ----------

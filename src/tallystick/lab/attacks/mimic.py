@@ -28,8 +28,8 @@ class Mimic(Attack):
     Choosing by one round's updates, and the thousandth by which copies differ (bytes that were
     sent before would be refused as duplicates), are our definitions.
 
-    Its author knows the updates revealed last round; beside ``omniscient``, this round's, as in the
-    paper. Before anything is revealed it works honestly.
+    Its author knows the updates revealed last round; beside ``omniscient``, this round's. Before
+    anything is revealed it works honestly.
 
     References
     ----------

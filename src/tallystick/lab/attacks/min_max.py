@@ -23,8 +23,8 @@ class MinMax(Attack):
 
     Looking honest means: no update of the sample is further away than the two of them that are
     furthest apart. How far that is is solved for exactly. Backwards, the mean's own direction
-    reversed, is one of the paper's perturbations, the inverse unit vector: of those we tried (also
-    the sign and the standard deviation) it harmed an average most. The thousandth by which
+    reversed, is known as the inverse unit vector: of the three perturbations we tried (the sign
+    and the standard deviation were the others) it harmed an average most. The thousandth by which
     colluders differ is ours. One attacker alone submits honest work.
 
     Its author knows what its allies trained this round; beside ``omniscient``, what the honest did.
