@@ -58,6 +58,11 @@ class Attack(Honest):
         """The strength asked for, or else the default."""
         return (self.default_strength or 0.0) if self.strength is None else self.strength
 
+    @property
+    def parts(self) -> tuple[Attack, ...]:
+        """The attacks it consists of: itself, unless it is a composite."""
+        return (self,)
+
     @classmethod
     def takes(cls, strength: float) -> bool:
         """Whether a number is a strength of this attack: above 0, finite, not absurdly large."""

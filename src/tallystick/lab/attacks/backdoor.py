@@ -81,7 +81,8 @@ def backdoor_success(
     Parameters
     ----------
     model
-        A table model's parameters.
+        A table model's parameters. A trigger misleads honest models too, where it looks like the
+        target: compare with one.
     table
         Rows that nobody trained on; `None` is returned where it has no classes or no such row.
     size

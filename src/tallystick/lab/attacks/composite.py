@@ -35,6 +35,11 @@ class Composite(Attack):
         """See `Attack.label`."""
         return "+".join(attack.label for attack in self.attacks)
 
+    @property
+    def parts(self) -> tuple[Attack, ...]:
+        """See `Attack.parts`."""
+        return self.attacks
+
     def overrides(self, *hooks: str) -> bool:
         """See `Attack.overrides`."""
         return any(attack.overrides(*hooks) for attack in self.attacks)

@@ -19,7 +19,6 @@ from tallystick.federation.run import Run, simulate
 from tallystick.federation.task_file import Task
 from tallystick.lab.attacks.attack import POISONING, Attack
 from tallystick.lab.attacks.backdoor import Backdoor, backdoor_success
-from tallystick.lab.attacks.composite import Composite
 from tallystick.lab.attacks.registry import assign, parse_attack
 from tallystick.lab.datasets import BUNDLED, load_table, split
 from tallystick.lab.partitions import partition
@@ -199,7 +198,7 @@ class World:
         The first attacker's trigger, by name, where several differ.
         """
         for _, attack in sorted(self.attackers.items()):
-            for part in attack.attacks if isinstance(attack, Composite) else (attack,):
+            for part in attack.parts:
                 if isinstance(part, Backdoor) and parameters is not None:
                     return backdoor_success(parameters, self.test, part.power)
         return None
