@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+import logging
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from tallystick.codec import encode
-from tallystick.errors import ConfigError, UnavailableError
+from tallystick.errors import ConfigError, DecodeError, UnavailableError
 from tallystick.federation.arrays import TrainerError
 from tallystick.federation.conduct import HONEST
-from tallystick.federation.trainer import evaluate_once, score_bps, train_once
+from tallystick.federation.trainer import (
+    Training,
+    commit_once,
+    evaluate_once,
+    score_bps,
+    score_update,
+    train_once,
+)
 from tallystick.mechanisms.records import Artefact
+from tallystick.tensors.dtypes import NonFiniteError
 from tallystick.tensors.model import open_model
 from tallystick.tensors.update import quantise
 
@@ -20,14 +29,32 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tallystick.federation.arrays import Arrays
+    from tallystick.federation.child import Children
     from tallystick.federation.conduct import Conduct, Knowledge
     from tallystick.federation.trainer import Trainer, TrainResult
     from tallystick.ledger.terms import Terms
+    from tallystick.mechanisms.records import Key
     from tallystick.mechanisms.rule import Inputs
     from tallystick.tensors.spec import Blobs
     from tallystick.tensors.workbench import Workbench
 
-__all__ = ["MemberDesk", "settings_of", "training_seed"]
+__all__ = [
+    "MemberDesk",
+    "StillTrainingError",
+    "check_initial_model",
+    "settings_of",
+    "training_seed",
+]
+
+
+LOG = logging.getLogger(__name__)
+Asked: TypeAlias = "tuple[Key, tuple[bytes, int]]"  # the stage, and the model to train from
+
+
+class StillTrainingError(UnavailableError):
+    """The update is not ready: look again later."""
+
+    slug: ClassVar[str] = "still-training"
 
 
 def settings_of(terms: Terms) -> dict[str, Any]:
@@ -47,13 +74,37 @@ def training_seed(task: bytes, round_: int, member: str) -> int:
     return int.from_bytes(digest[:4], "little")
 
 
+def check_initial_model(terms: Terms, blobs: Blobs) -> None:
+    """Refuse terms whose initial model is not one of their parameters, if it is here to be seen.
+
+    Raises
+    ------
+    ConfigError
+        Nobody could train from it.
+    """
+    if terms.model is None:
+        return
+    try:
+        data = blobs.open(terms.model.root)
+    except UnavailableError:
+        return
+    try:
+        found = open_model(data, terms.model.parameters)
+    except DecodeError as error:
+        msg = f"the initial model does not fit the terms: {error}"
+        raise ConfigError(msg) from error
+    if found.layout.size != terms.model.size:
+        msg = f"the initial model has {found.layout.size} bytes, the terms say {terms.model.size}"
+        raise ConfigError(msg)
+
+
 class MemberDesk:
     """What a rule's ``act`` may ask of its member.
 
     Parameters
     ----------
-    isolate
-        Train in a child process, so that a trainer that dies costs one turn.
+    children
+        Train in one of them, so that a trainer that dies costs one turn and nobody waits for it.
 
     Attributes
     ----------
@@ -71,7 +122,7 @@ class MemberDesk:
         workbench: Workbench,
         conduct: Conduct,
         *,
-        isolate: bool = False,
+        children: Children | None = None,
     ) -> None:
         """Sit down."""
         self._member = member
@@ -79,11 +130,13 @@ class MemberDesk:
         self._terms = terms
         self._workbench = workbench
         self._conduct = conduct
-        self._isolate = isolate
+        self._children = children
+        self._training: dict[Asked, Training] = {}
+        self._asked: set[Asked] = set()
+        self._trained: tuple[Asked, TrainResult | TrainerError] | None = None
         self._settings = settings_of(terms)
         self.limit_seconds: float | None = None
         self.knowledge: Knowledge | None = None
-        self._trained: tuple[object, TrainResult | TrainerError] | None = None
 
     @property
     def member(self) -> str:
@@ -102,6 +155,8 @@ class MemberDesk:
         ------
         TrainerError
             The trainer failed, or what it returned is no update of this model.
+        StillTrainingError
+            A child is at it, or waits for its turn.
         UnavailableError
             The parent model is not here yet.
         """
@@ -134,7 +189,7 @@ class MemberDesk:
 
         Raises
         ------
-        TrainerError
+        TrainerError, StillTrainingError
             As from `train`.
         """
         asked = (inputs.key, inputs.parent)
@@ -142,13 +197,7 @@ class MemberDesk:
             found = self._trained[1]
         else:
             try:
-                found = train_once(
-                    self._trainer,
-                    parent,
-                    self._config(inputs),
-                    limit_seconds=self.limit_seconds,
-                    isolate=self._isolate,
-                )
+                found = self._train(inputs, parent)
             except TrainerError as error:
                 found = error
             self._trained = (asked, found) if self._conduct is not HONEST else None
@@ -156,29 +205,53 @@ class MemberDesk:
             raise found
         return found
 
-    def evaluate(self, inputs: Inputs, parent: tuple[bytes, int], update: bytes | None) -> int:
-        """See `Desk.evaluate`."""
+    def evaluate(
+        self, inputs: Inputs, parent: tuple[bytes, int], update: bytes | None
+    ) -> int | None:
+        """See `Desk.evaluate`.
+
+        Raises
+        ------
+        TrainerError
+            The model without an update cannot be scored: then nothing can.
+        UnavailableError
+            The model or the update is not here yet.
+        """
         if inputs.model is None:
             msg = "the terms name no model to score"
             raise TrainerError(msg)
-        arrays = self._workbench.preview(parent, inputs.model, update)
-        metrics, _ = evaluate_once(
-            self._trainer, arrays, self._config(inputs), limit_seconds=self.limit_seconds
-        )
-        return score_bps(metrics, self._terms.score)
+        config, limit = self._config(inputs), self.limit_seconds
+        if update is None:
+            arrays = self._workbench.preview(parent, inputs.model, None)
+            metrics, _ = evaluate_once(self._trainer, arrays, config, limit_seconds=limit)
+            return score_bps(metrics, self._terms.score)
+        try:
+            arrays = self._workbench.preview(parent, inputs.model, update)
+            return score_update(
+                self._trainer, arrays, config, self._terms.score, limit_seconds=limit
+            )
+        except NonFiniteError:
+            return 0
+        except TrainerError as error:
+            told = f"\n{error.traceback.rstrip()}" if error.traceback else ""
+            name = update.hex()[:12]
+            LOG.warning("%s cannot score update %s: %s%s", self._member, name, error, told)
+            return None
 
     def commit(self, inputs: Inputs) -> Artefact:
         """See `Desk.commit`: whatever the trainer's ``commitment`` method returns for the stage.
 
         A trainer without one commits to the number of examples it evaluates on, and no bytes.
+
+        Raises
+        ------
+        TrainerError
+            The trainer's method raised, or returned no bytes.
         """
         commitment = getattr(self._trainer, "commitment", None)
         if callable(commitment):
+            data = commit_once(commitment, inputs.key.stage)
             writer = self.blobs.create()
-            data = commitment(inputs.key.stage)
-            if not isinstance(data, bytes):
-                msg = "commitment() returned no bytes"
-                raise TrainerError(msg)
             writer.write(data)
             root, size = writer.commit()
             return Artefact(root, size)
@@ -195,6 +268,43 @@ class MemberDesk:
         except UnavailableError:
             return False
         return True
+
+    @property
+    def is_training(self) -> bool:
+        """Whether a child is at work for this task, or waits for its turn."""
+        return bool(self._training)
+
+    def end_unasked(self) -> None:
+        """End the training that nobody has asked for since this was last called."""
+        for key in set(self._training) - self._asked:
+            self._training.pop(key).close()
+        self._asked.clear()
+
+    def close(self) -> None:
+        """End all training."""
+        self._asked.clear()
+        self.end_unasked()
+
+    def _train(self, inputs: Inputs, parent: Arrays) -> TrainResult:
+        config, limit = self._config(inputs), self.limit_seconds
+        if self._children is None:
+            return train_once(self._trainer, parent, config, limit_seconds=limit)
+        key = (inputs.key, inputs.parent)
+        self._asked.add(key)
+        training = self._training.get(key)
+        if training is None:
+            training = self._training[key] = Training(
+                self._children, self._trainer, parent, config, limit_seconds=limit
+            )
+        try:
+            result = training.result()
+        except BaseException:
+            self._training.pop(key).close()
+            raise
+        if result is None:
+            raise StillTrainingError
+        del self._training[key]
+        return result
 
     def _seed(self, inputs: Inputs) -> int:
         return training_seed(inputs.key.task, inputs.key.round, self._member)

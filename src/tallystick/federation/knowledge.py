@@ -15,6 +15,7 @@ import numpy as np
 
 from tallystick.errors import TallyError
 from tallystick.federation.arrays import Arrays, TrainerError
+from tallystick.ledger.collect.rows import STAGES
 from tallystick.mechanisms.records import Artefact, Key, Subject
 from tallystick.tensors.layout import update_parameters
 from tallystick.tensors.model import open_model
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tallystick.ledger.collect.recipe import Step
+    from tallystick.ledger.collect.rows import StageRow
     from tallystick.ledger.collect.view import TaskView
     from tallystick.mechanisms.records import Complaint, Opinion
     from tallystick.mechanisms.rule import Inputs
@@ -41,18 +43,20 @@ class Peer(Protocol):
         ------
         TrainerError
             The trainer failed.
+        StillTrainingError
+            It is not ready: look again later.
         """
         ...
 
     def prepared(
-        self, view: TaskView, step: Step, key: Key
+        self, view: TaskView, step: Step, stage: StageRow
     ) -> Artefact | Opinion | Complaint | None:
         """Return the record it will send, made and journalled now if it is not yet.
 
         Raises
         ------
-        TrainerError
-            The trainer failed.
+        StillTrainingError
+            It is not ready: look again later.
         """
         ...
 
@@ -120,12 +124,10 @@ class StageKnowledge:
         roots: dict[str, bytes] = {}
         for name, group in sorted(self._seats.items()):
             peer = self._peers.get(name)
-            if peer is None or name in self.allied:
+            stage = self._view.state.get(STAGES, self._view.key(self._step, group))
+            if peer is None or stage is None or name in self.allied:
                 continue
-            try:
-                record = peer.prepared(self._view, self._step, self._view.key(self._step, group))
-            except TallyError:  # whoever cannot submit has nothing to be seen
-                continue
+            record = peer.prepared(self._view, self._step, stage)
             if isinstance(record, Artefact) and record.size:
                 roots[name] = record.root
         return self._updates(roots)

@@ -193,6 +193,15 @@ def test_killed_at_any_block_a_run_under_attack_ends_as_if_nothing_had_happened(
     assert (run.state_root, run.model_root) == (whole.state_root, whole.model_root)
 
 
+def test_colluders_wait_for_one_anothers_children_and_act_as_without(tmp_path):
+    inline, isolated = (
+        play(tmp_path / str(isolate), "standard", EVERYTHING, 2, isolate=isolate)
+        for isolate in (False, True)
+    )
+
+    assert (isolated.state_root, isolated.model_root) == (inline.state_root, inline.model_root)
+
+
 def test_another_seed_draws_other_drop_outs_and_the_same_seed_the_same(tmp_path):
     def senders(seed, again=""):
         attack = ["dropout-seal:0.5=3"]
