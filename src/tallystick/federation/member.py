@@ -168,7 +168,7 @@ class Member:
 
     @property
     def busy(self) -> bool:
-        """Whether a child that this member waits for trains or waits its turn; `step` looks again."""
+        """Whether a child that this member waits for trains; `step` looks again."""
         return self._awaits or any(desk.is_training for desk in self._desks.values())
 
     def step(self, *, together: bool = False) -> int:
