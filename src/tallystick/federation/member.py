@@ -12,9 +12,6 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
-import msgspec
-import numpy as np
-
 from tallystick.codec import encode
 from tallystick.crypto import keys
 from tallystick.crypto.hashes import sha256
@@ -22,14 +19,10 @@ from tallystick.errors import TallyError, UnavailableError
 from tallystick.federation.arrays import TrainerError
 from tallystick.federation.child import Children
 from tallystick.federation.conduct import HONEST, Conduct, Moment
-from tallystick.federation.desk import (
-    MemberDesk,
-    StillTrainingError,
-    check_initial_model,
-    training_seed,
-)
+from tallystick.federation.desk import MemberDesk, StillTrainingError, check_initial_model
 from tallystick.federation.foresight import FoldCache, Foreseen, foresee
 from tallystick.federation.journal import Journal
+from tallystick.federation.judging import judge
 from tallystick.federation.knowledge import Peer, StageKnowledge
 from tallystick.federation.openings import openings
 from tallystick.federation.outbox import Outbox, Said
@@ -337,23 +330,8 @@ class Member:
             inputs = replace(inputs, parent=conduct.choose_parent(known))
         record = cast("LocalRule", step.rule).act(inputs, desk)
         if isinstance(record, Opinion) and len(record.vector) >= len(inputs.subjects):
-            return self._judge(record, inputs, known)
+            return judge(record, inputs, conduct, known or self._knowledge(view, step, key))
         return record
-
-    def _judge(self, opinion: Opinion, inputs: Inputs, known: StageKnowledge | None) -> Opinion:
-        """Return the scores as the member's conduct gives them, less those of its own work."""
-        me, subjects, vector = self.identity.member, inputs.subjects, list(opinion.vector)
-        if known is not None:
-            generator = np.random.default_rng(
-                [training_seed(inputs.key.task, inputs.key.round, me), 2]
-            )
-            vector = self._habits.conduct.poison_scores(vector, subjects, generator, known)
-        head = len(vector) - len(subjects)
-        kept = tuple(
-            None if subject.author == me else score
-            for subject, score in zip(subjects, vector[head:], strict=True)
-        )
-        return msgspec.structs.replace(opinion, vector=(*vector[:head], *kept))
 
     def _hold(self, view: TaskView, step: Step, stage: StageRow) -> Opinion:
         desk = self._desk(view)
