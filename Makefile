@@ -15,7 +15,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: help setup demo test slow cover check fmt fmt-check lint type layers guards bench docs vectors clean
+.PHONY: help setup demo test slow byzfl cover check fmt fmt-check lint type layers guards bench docs vectors clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -57,6 +57,15 @@ test: .venv/.ready ## run the tests and every documented example
 slow: .venv/.ready ## run the tests that take longer
 	$(BIN)/pytest -q -n $(WORKERS) -m 'slow and not network and not gpu' || test $$? -eq 5  # 5: none yet
 
+byzfl: .venv-byzfl/.ready ## compare the aggregation rules with ByzFL's (PyTorch: some 6 GB)
+	.venv-byzfl/bin/python -m pytest -q -m byzfl tests/byzfl
+
+.venv-byzfl/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -m venv .venv-byzfl
+	@$(subst $(BIN),.venv-byzfl/bin,$(PIP)) hatchling
+	@$(subst $(BIN),.venv-byzfl/bin,$(PIP)) --no-build-isolation -e '.[byzfl]'
+	@touch $@
+
 cover: .venv/.ready ## measure branch coverage
 	$(BIN)/pytest -q -n $(WORKERS) --cov --cov-report=term
 
@@ -93,5 +102,5 @@ vectors: .venv/.ready ## rewrite the test vectors
 	$(BIN)/python scripts/make_rule_vectors.py
 
 clean: ## remove .venv and every cache
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist .coverage .coverage.*
+	rm -rf .venv .venv-byzfl .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist .coverage .coverage.*
 	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

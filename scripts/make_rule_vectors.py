@@ -72,6 +72,16 @@ def model_of(blobs: MemoryBlobs) -> ModelSpec:
     return ModelSpec(root, size, PARAMETERS)
 
 
+def centred(blobs: MemoryBlobs, model: ModelSpec) -> Output:
+    """Return the parent model as the stage that made it listed it: after an earlier one."""
+    before = {
+        "b": np.array([1.125, -2.0, 0.25], np.float32),
+        "w": np.array([[0.25, 0.75], [1.5, -2.5]], np.float32),
+    }
+    earlier, _ = blobs.put(model_bytes(before))
+    return Output((Subject(model.root, "", columns=(model.size,), parent=earlier),))
+
+
 def update_of(blobs: MemoryBlobs, member: int) -> tuple[bytes, int]:
     """Store a member's update; return its root and size."""
     values = [number(member, at) for at in range(7)]
@@ -132,7 +142,7 @@ def scene(rule: Rule, present: tuple[str, ...] = MEMBERS, *, escrow: int = 10_00
         beacon=sha256("vector-beacon"),
         roster=tuple(Seat(name) for name in MEMBERS),
         of=(before(rule, listed, blobs, present),),
-        refs=dict.fromkeys(rule.refs, listed),
+        refs={name: centred(blobs, model) if name == "centre" else listed for name in rule.refs},
         parent=(model.root, model.size),
         model=model,
         escrow=escrow,
@@ -197,7 +207,9 @@ def describe(why: str, rule: Rule, found: Scene) -> Json:
 def shared_blobs() -> Json:
     """Return the tensors that the vectors speak of, by root."""
     blobs = MemoryBlobs()
-    roots = [model_of(blobs).root, *(update_of(blobs, at)[0] for at in range(len(MEMBERS)))]
+    model = model_of(blobs)
+    earlier = centred(blobs, model).subjects[0].parent
+    roots = [model.root, earlier, *(update_of(blobs, at)[0] for at in range(len(MEMBERS)))]
     return {root.hex(): blobs.open(root).tobytes().hex() for root in roots}
 
 

@@ -57,6 +57,9 @@ class StillTrainingError(UnavailableError):
     slug: ClassVar[str] = "still-training"
 
 
+WHOLE_BPS = 10_000
+
+
 def settings_of(terms: Terms) -> dict[str, Any]:
     """Return the trainers' table as Python values."""
     readers: dict[str, Callable[[str], Any]] = {
@@ -205,9 +208,15 @@ class MemberDesk:
             raise found
         return found
 
-    def evaluate(
-        self, inputs: Inputs, parent: tuple[bytes, int], update: bytes | None
-    ) -> int | None:
+    def blend(self, inputs: Inputs, new: Artefact, old: bytes, share_bps: int) -> Artefact:
+        """See `Desk.blend`."""
+        if inputs.model is None or not self.holds(old):
+            return new
+        weights = (WHOLE_BPS - share_bps, share_bps)
+        root, size = self._workbench.mix((new.root, old), inputs.model, weights, WHOLE_BPS)
+        return Artefact(root, size, new.parents, new.weight, new.statement)
+
+    def evaluate(self, inputs: Inputs, parent: tuple[bytes, int], *updates: bytes) -> int | None:
         """See `Desk.evaluate`.
 
         Raises
@@ -215,18 +224,18 @@ class MemberDesk:
         TrainerError
             The model without an update cannot be scored: then nothing can.
         UnavailableError
-            The model or the update is not here yet.
+            The model or an update is not here yet.
         """
         if inputs.model is None:
             msg = "the terms name no model to score"
             raise TrainerError(msg)
         config, limit = self._config(inputs), self.limit_seconds
-        if update is None:
-            arrays = self._workbench.preview(parent, inputs.model, None)
+        if not updates:
+            arrays = self._workbench.preview(parent, inputs.model)
             metrics, _ = evaluate_once(self._trainer, arrays, config, limit_seconds=limit)
             return score_bps(metrics, self._terms.score)
         try:
-            arrays = self._workbench.preview(parent, inputs.model, update)
+            arrays = self._workbench.preview(parent, inputs.model, *updates)
             return score_update(
                 self._trainer, arrays, config, self._terms.score, limit_seconds=limit
             )
@@ -234,8 +243,8 @@ class MemberDesk:
             return 0
         except TrainerError as error:
             told = f"\n{error.traceback.rstrip()}" if error.traceback else ""
-            name = update.hex()[:12]
-            LOG.warning("%s cannot score update %s: %s%s", self._member, name, error, told)
+            names = ", ".join(update.hex()[:12] for update in updates)
+            LOG.warning("%s cannot score update %s: %s%s", self._member, names, error, told)
             return None
 
     def commit(self, inputs: Inputs) -> Artefact:
@@ -257,7 +266,7 @@ class MemberDesk:
             return Artefact(root, size)
         if inputs.model is None:
             return Artefact(hashlib.sha256(self._member.encode()).digest(), 0)
-        arrays = self._workbench.preview(inputs.parent, inputs.model, None)
+        arrays = self._workbench.preview(inputs.parent, inputs.model)
         _, count = evaluate_once(self._trainer, arrays, self._config(inputs))
         return Artefact(hashlib.sha256(self._member.encode()).digest(), 0, weight=max(1, count))
 

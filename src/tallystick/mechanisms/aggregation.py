@@ -7,27 +7,29 @@ weigher goes with any combiner, and memory does not grow with the model.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias
 
-from tallystick.errors import InvariantError
+from tallystick.errors import InvariantError, RejectedError
 from tallystick.mechanisms.records import Output, Subject
 from tallystick.mechanisms.rule import Inputs
-from tallystick.tensors.arithmetic import HEADROOM, Rows, norm_of
+from tallystick.tensors.arithmetic import HEADROOM, Rows
 from tallystick.tensors.dtypes import Array, NonFiniteError
+from tallystick.tensors.geometry import mixed_products
 from tallystick.tensors.spec import ModelSpec
 from tallystick.tensors.workbench import SHAPE, Workbench
 
 __all__ = [
-    "SCALE_BITS",
-    "UNIT",
     "Aggregation",
     "Geometry",
+    "Mixing",
+    "NotEnoughUpdatesError",
     "Row",
     "Rows",
     "Weights",
     "bench_of",
-    "clipped_weights",
+    "beside_of",
     "counts_of",
     "fold_model",
     "median_of",
@@ -35,8 +37,40 @@ __all__ = [
 
 Row: TypeAlias = Array
 
-SCALE_BITS = 16
-UNIT = 1 << SCALE_BITS
+
+class NotEnoughUpdatesError(RejectedError):
+    """Fewer updates than the rule needs for what it promises; the round is void.
+
+    Attributes
+    ----------
+    needed, got
+        How many updates there had to be, and were.
+    """
+
+    slug: ClassVar[str] = "not-enough-updates"
+    code: ClassVar[int] = 330
+
+    def __init__(self, needed: int, got: int) -> None:
+        """Keep the facts beside the sentence."""
+        super().__init__(f"{got} updates where the rule needs {needed}")
+        self.needed = needed
+        self.got = got
+
+
+@dataclass(frozen=True, slots=True)
+class Mixing:
+    """Mixtures of rows that a combiner sees instead of them.
+
+    Attributes
+    ----------
+    matrix
+        A mixture a line: how much of each row goes into it, from 0.
+    divisor
+        What every line sums up to.
+    """
+
+    matrix: tuple[tuple[int, ...], ...]
+    divisor: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,27 +79,20 @@ class Weights:
 
     Attributes
     ----------
-    scales
-        What a row is multiplied by, in units of 2^-16: at most `UNIT`.
-    counts
-        How often a scaled row counts, from 0.
+    factors
+        What each row is multiplied by, from 0.
+    divisor
+        What a sum of rows times factors is divided by; 0 when nothing counts.
     bound
-        The largest absolute value in any row.
+        A limit of the result: the sum of ``factor · |row|`` nowhere exceeds ``divisor · bound``.
+    mixing
+        Where the rows are mixtures of updates: the factors are theirs.
     """
 
-    scales: tuple[int, ...]
-    counts: tuple[int, ...]
+    factors: tuple[int, ...]
+    divisor: int
     bound: int
-
-    @property
-    def products(self) -> tuple[int, ...]:
-        """Scale times count."""
-        return tuple(s * c for s, c in zip(self.scales, self.counts, strict=True))
-
-    @property
-    def divisor(self) -> int:
-        """What a sum of rows times `products` is divided by: what unscaled rows would weigh."""
-        return UNIT * sum(self.counts)
+    mixing: Mixing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,43 +101,74 @@ class Geometry:
 
     Attributes
     ----------
-    roots
+    inputs
+        The stage's.
+    updates
         The updates to weigh, in the order of the weights.
     over
-        The updates that a common length is taken over.
+        Roots of the updates that a common length is taken over.
+    beside
+        Rows behind a rule's own reference, which follow the updates.
+    mixing
+        The rows are these mixtures of updates; products are then in squares of a divisor's part.
     """
 
-    bench: Workbench
-    model: ModelSpec
-    roots: tuple[bytes, ...]
+    inputs: Inputs
+    updates: tuple[Subject, ...]
     over: tuple[bytes, ...]
+    beside: tuple[Subject, ...] = ()
+    mixing: Mixing | None = None
+
+    @property
+    def roots(self) -> tuple[bytes, ...]:
+        """Every row's root: the updates', then those of what is beside them."""
+        return tuple(each.id for each in (*self.updates, *self.beside))
+
+    @property
+    def largest(self) -> tuple[int, ...]:
+        """The largest absolute value in each row, or in any where rows are mixtures."""
+        bench, model = bench_of(self.inputs)
+        found = tuple(bench.largest([root], model) for root in self.roots)
+        return found if self.mixing is None else (max(found),) * len(self.mixing.matrix)
 
     @property
     def bound(self) -> int:
-        """The largest absolute value in any update to weigh."""
-        return self.bench.largest(self.roots, self.model)
+        """The largest absolute value in any row."""
+        return max(self.largest)
 
     @property
     def squared_norms(self) -> tuple[int, ...]:
-        """Squared length of each update to weigh."""
-        return self.bench.norms(self.roots, self.model)
+        """Squared length of each row."""
+        if self.mixing is not None:
+            return tuple(line[at] for at, line in enumerate(self.gram))
+        bench, model = bench_of(self.inputs)
+        return bench.norms(self.roots, model)
 
     @property
     def squared_norms_over(self) -> tuple[int, ...]:
         """Squared length of each update that a common length is taken over."""
-        return self.bench.norms(self.over, self.model)
+        bench, model = bench_of(self.inputs)
+        return bench.norms(self.over, model) if self.mixing is None else self.squared_norms
 
     @property
     def gram(self) -> tuple[tuple[int, ...], ...]:
-        """Products of all pairs of updates to weigh."""
-        return self.bench.gram(self.roots, self.model)
+        """Products of all pairs of rows."""
+        bench, model = bench_of(self.inputs)
+        products = bench.gram(self.roots, model)
+        return products if self.mixing is None else mixed_products(products, self.mixing.matrix)
 
 
 class Aggregation(Protocol):
     """A weigher and a combiner."""
 
     def weigh(self, geometry: Geometry, counts: tuple[int, ...]) -> Weights:
-        """Return the weight of each update; blind to order but for following it."""
+        """Return the weight of each row; blind to order but for following it and breaking ties.
+
+        Raises
+        ------
+        NotEnoughUpdatesError
+            There are fewer updates than the rule needs.
+        """
         ...
 
     def combine(self, rows: Rows, weights: Weights) -> Row:
@@ -118,35 +176,31 @@ class Aggregation(Protocol):
         ...
 
 
-def fold_model(rule: Aggregation, inputs: Inputs) -> Output:
+def fold_model(rule: Aggregation, inputs: Inputs, beside: tuple[Subject, ...] = ()) -> Output:
     """Return the model that ``rule`` makes of the live subjects, as the output's one subject.
 
     The output is void, with nothing computed, when a live update has the wrong shape
-    (``wrong-shape``: the stage before should have refused it), when no update has a weight
-    (``no-weight``) or weighted sums could leave 64 bits (``headroom``); and when a parameter would
-    not be finite (``non-finite``). Without live subjects it is empty.
+    (``wrong-shape``: the stage before should have refused it), when there are fewer than the rule
+    needs (``not-enough-updates``), when no update has a weight (``no-weight``) or weighted sums
+    could leave 64 bits (``headroom``); and when a parameter would not be finite (``non-finite``).
+    Without live subjects it is empty.
+
+    Parameters
+    ----------
+    beside
+        Further rows for the rule, whose shape has been checked.
     """
-    subjects = sorted(inputs.of[0].live, key=lambda each: (each.id, each.author, each.group))
+    subjects = tuple(sorted(inputs.of[0].live, key=_rank))
     if not subjects:
         return Output()
+    over = beside_of(inputs, "clip_over") if "clip_over" in inputs.refs else subjects
+    geometry = Geometry(inputs, subjects, tuple(each.id for each in over), beside)
+    weights = _weigh(rule, geometry)
+    if isinstance(weights, str):
+        return Output(void=weights)
     bench, model = bench_of(inputs)
-    if any(bench.check_update(each.id, _size(each), model) == SHAPE for each in subjects):
-        return Output(void="wrong-shape")
-    roots = tuple(each.id for each in subjects)
-    screened = inputs.refs["clip_over"].live if "clip_over" in inputs.refs else subjects
-    over = tuple(
-        each.id
-        for each in sorted(screened, key=lambda each: (each.id, each.author))
-        if bench.check_update(each.id, _size(each), model) != SHAPE
-    )
-    counts = counts_of(subjects, inputs)
-    if not any(counts):
-        return Output(void="no-weight")
-    weights = rule.weigh(Geometry(bench, model, roots, over), counts)
-    if weights.bound * weights.divisor + 2 * weights.divisor >= HEADROOM:
-        return Output(void="headroom")
     try:
-        root, size = bench.combine(inputs.parent, model, roots, weights, rule.combine)
+        root, size = bench.combine(inputs.parent, model, geometry.roots, weights, rule.combine)
     except NonFiniteError:
         return Output(void="non-finite")
     group = inputs.key.group
@@ -154,7 +208,13 @@ def fold_model(rule: Aggregation, inputs: Inputs) -> Output:
     return Output(subjects=(made,))
 
 
-def counts_of(subjects: list[Subject], inputs: Inputs) -> tuple[int, ...]:
+def beside_of(inputs: Inputs, reference: str) -> tuple[Subject, ...]:
+    """Return the live updates of the right shape behind a rule's reference, in order."""
+    found = inputs.refs[reference].live if reference in inputs.refs else ()
+    return tuple(each for each in sorted(found, key=_rank) if _is_shaped(each, inputs))
+
+
+def counts_of(subjects: Sequence[Subject], inputs: Inputs) -> tuple[int, ...]:
     """Return how often each update counts: once, or as declared or committed up to the cap.
 
     A declared weight is the subject's own second column; a committed one is that of the author's
@@ -170,20 +230,6 @@ def counts_of(subjects: list[Subject], inputs: Inputs) -> tuple[int, ...]:
         raise InvariantError(msg)
     committed = {each.author: _weight(each) for each in inputs.refs["commitment"].live}
     return tuple(min(committed.get(each.author, 0), cap) for each in subjects)
-
-
-def clipped_weights(geometry: Geometry, counts: tuple[int, ...]) -> Weights:
-    """Return weights that shorten every update to the median length at most.
-
-    The scale is ``floor(2^16 · median / length)``, lengths as `norm_of` rounds them, the median as
-    `median_of` does.
-    """
-    limit = median_of([norm_of(squared) for squared in geometry.squared_norms_over])
-    lengths = [norm_of(squared) for squared in geometry.squared_norms]
-    scales = tuple(
-        UNIT if length <= limit else (limit << SCALE_BITS) // length for length in lengths
-    )
-    return Weights(scales, counts, geometry.bound)
 
 
 def median_of(values: list[int]) -> int:
@@ -208,8 +254,31 @@ def bench_of(inputs: Inputs) -> tuple[Workbench, ModelSpec]:
     return inputs.workbench, inputs.model
 
 
-def _size(subject: Subject) -> int:
-    return subject.columns[0] if subject.columns else 0
+def _weigh(rule: Aggregation, geometry: Geometry) -> Weights | str:
+    """Return the weights, or why the round is void."""
+    if any(not _is_shaped(each, geometry.inputs) for each in geometry.updates):
+        return "wrong-shape"
+    counts = counts_of(geometry.updates, geometry.inputs)
+    if not any(counts):
+        return "no-weight"
+    try:
+        weights = rule.weigh(geometry, counts)
+    except NotEnoughUpdatesError as error:
+        return error.slug
+    if not weights.divisor:
+        return "no-weight"
+    headroom = weights.bound * weights.divisor + 2 * weights.divisor < HEADROOM
+    return weights if headroom else "headroom"
+
+
+def _is_shaped(subject: Subject, inputs: Inputs) -> bool:
+    bench, model = bench_of(inputs)
+    size = subject.columns[0] if subject.columns else 0
+    return bench.check_update(subject.id, size, model) != SHAPE
+
+
+def _rank(subject: Subject) -> tuple[bytes, str, str]:
+    return subject.id, subject.author, subject.group
 
 
 def _weight(subject: Subject) -> int:

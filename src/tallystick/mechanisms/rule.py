@@ -121,13 +121,18 @@ class Desk(Protocol):
         """Train from ``inputs.parent`` and store the update; return its artefact."""
         ...
 
-    def evaluate(
-        self, inputs: Inputs, parent: tuple[bytes, int], update: bytes | None
-    ) -> int | None:
-        """Score the parent model, plus ``update`` if given, on own data: 0 to 10,000 bps.
+    def blend(self, inputs: Inputs, new: Artefact, old: bytes, share_bps: int) -> Artefact:
+        """Return ``new`` with a share of the update ``old`` in it; ``new`` itself if that is gone.
 
-        An update that ruins the model scores 0; `None` where the trainer fails on an update, never
-        for the parent model alone.
+        Values are ``(share · old + (10,000 - share) · new) / 10,000``, rounded to the nearest.
+        """
+        ...
+
+    def evaluate(self, inputs: Inputs, parent: tuple[bytes, int], *updates: bytes) -> int | None:
+        """Score the parent model, plus the mean of any updates, on own data: 0 to 10,000 bps.
+
+        Updates that ruin the model score 0; `None` where the trainer fails on them, never for the
+        parent model alone.
         """
         ...
 

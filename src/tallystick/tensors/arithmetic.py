@@ -10,7 +10,7 @@ Rows are int32 of shape (n, d); results that could leave 64 bits are Python inte
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -23,9 +23,11 @@ __all__ = [
     "Rows",
     "check_headroom",
     "cosine_ppm",
+    "divide",
     "gram",
     "max_abs",
     "mean_rows",
+    "mix_rows",
     "norm_of",
     "scale_rows",
     "squared_norms",
@@ -38,6 +40,7 @@ BEYOND_INT32 = 2**31
 EXACT = 2**53  # below it every integer is a float64
 MIN_BLOCK = 512  # columns per exact block below which limbs are quicker
 CACHED_COLUMNS = 1 << 15  # as many as stay in a cache in float64, for a dozen rows
+GRAM_COLUMNS = 1 << 14  # fewer cost more calls than they save in a cache
 UNTHREADED = 1 << 13  # a product so short stays in one BLAS thread: waiting for more costs more
 MAX_COLUMNS = 1 << 18  # so many products of 22 bits fit into int64, of limbs into float64
 NORM_GUARD_BITS = 32
@@ -68,29 +71,27 @@ def squared_norms(rows: Array, bound: int | None = None) -> tuple[int, ...]:
     return tuple(_squared_norm(row, block) for row in rows)
 
 
-def gram(rows: Array, bound: int | None = None) -> list[list[int]]:
+def gram(rows: Rows, bound: int | None = None) -> list[list[int]]:
     """Return the exact products of all pairs of rows, shape (n, n).
 
     Parameters
     ----------
     rows
-        int32 of shape (n, d), d at most 2^18.
+        n int32 vectors of shape (d,), n at least 1, d at most 2^18.
     bound
         A known limit of their absolute values; found when not given.
     """
-    count, columns = rows.shape
+    count, columns = len(rows), len(rows[0])
     if columns > MAX_COLUMNS:
         msg = f"a Gram matrix takes {MAX_COLUMNS} columns at a time, not {columns}"
         raise InvariantError(msg)
-    block = _block(bound if bound is not None else max_abs(rows), columns)
+    block = _block(bound if bound is not None else max(map(max_abs, rows)), columns)
     if block:
         total = np.zeros((count, count), np.int64)
-        step = min(block, CACHED_COLUMNS)
-        for start in range(0, columns, step):
-            part = rows[:, start : start + step].astype(np.float64)
+        for part in _pieces(rows, min(block, GRAM_COLUMNS)):
             total += (part @ part.T).astype(np.int64)
         return total.tolist()
-    high, low = _limbs(rows)
+    high, low = _limbs(np.stack(list(rows)))
     top, mixed, bottom = (
         (left @ right.T).astype(np.int64).astype(object)
         for left, right in ((high, high), (high, low), (low, low))
@@ -118,7 +119,7 @@ def cosine_ppm(product: int, squared_left: int, squared_right: int) -> int:
 
 
 def scale_rows(rows: Rows, scales: Sequence[int], bits: int) -> list[Array]:
-    """Return ``floor((scale · row + half) / 2^bits)`` per row, int32; scales are at most 2^bits.
+    """Return ``floor((scale · row + half) / 2^bits)`` per row, int32, in which results have to fit.
 
     Ties go up. Rows whose scale is 2^bits come back as they are.
     """
@@ -142,7 +143,8 @@ def mean_rows(rows: Rows, weights: Sequence[int], divisor: int, bound: int | Non
         Integers from 0, and a positive one. A factor common to all cancels exactly, rounding
         included.
     bound
-        A known limit of the rows' absolute values; found when not given.
+        A known limit: the sum of ``weight · |row|`` nowhere exceeds ``bound · divisor``. Found when
+        not given.
 
     Raises
     ------
@@ -151,42 +153,90 @@ def mean_rows(rows: Rows, weights: Sequence[int], divisor: int, bound: int | Non
 
     Notes
     -----
-    Rounds to the nearest integer, ties up. Sums run in int32, float64 or int64, whichever is the
-    quickest that is exact for these values.
+    Rounds to the nearest integer, ties up. Rows of weight 0 are not read. Sums run in int32,
+    float64 or int64, whichever is the quickest that is exact for these values.
     """
     common = math.gcd(divisor, *weights)
     factors, divisor = [weight // common for weight in weights], divisor // common
-    limit = bound if bound is not None else max(map(max_abs, rows))
-    reach = limit * sum(factors) + 2 * divisor
+    if bound is None:
+        reach = max(map(max_abs, rows)) * sum(factors) + 2 * divisor
+    else:
+        reach = bound * divisor + 2 * divisor
     if reach >= HEADROOM:
-        msg = f"a weighted sum of {len(factors)} rows up to {limit} could reach 2^62"
+        msg = f"a weighted sum of {len(factors)} rows could reach 2^62"
         raise InvariantError(msg)
+    used = [row for row, factor in zip(rows, factors, strict=True) if factor] or [rows[0]]
+    factors = [factor for factor in factors if factor] or [0]
     if all(factor == 1 for factor in factors):
-        return _divide(_plain_sum(rows, np.int32 if reach < BEYOND_INT32 else np.int64), divisor)
+        narrow = reach < BEYOND_INT32 and len(used) > 1
+        return divide(_plain_sum(used, np.int32 if narrow else np.int64), divisor)
     if reach >= EXACT:
         total = np.zeros(len(rows[0]), np.int64)
-        for row, factor in zip(rows, factors, strict=True):
+        for row, factor in zip(used, factors, strict=True):
             total += row.astype(np.int64) * np.int64(factor)
-        return _divide(total, divisor)
-    return _weighted_mean(rows, np.asarray(factors, np.float64), divisor)
+        return divide(total, divisor)
+    return _weighted_means(used, np.asarray([factors], np.float64), divisor)[0]
 
 
-def _weighted_mean(rows: Rows, factors: Array, divisor: int) -> Array:
-    """Return the rounded mean where every partial sum is below 2^53."""
-    columns = len(rows[0])
-    result = np.empty(columns, np.int64)
-    values = np.empty((len(rows), min(columns, CACHED_COLUMNS)))
-    for start in range(0, columns, CACHED_COLUMNS):
-        stop = min(start + CACHED_COLUMNS, columns)
-        part = values[:, : stop - start]
-        for value, row in zip(part, rows, strict=True):
-            np.copyto(value, row[start:stop])
+def mix_rows(
+    rows: Rows, matrix: Sequence[Sequence[int]], divisor: int, bound: int | None = None
+) -> list[Array]:
+    """Return one mean of the rows per line of ``matrix``, each as `mean_rows` rounds it, int32.
+
+    Parameters
+    ----------
+    rows
+        n int32 vectors of shape (d,), n at least 1.
+    matrix, divisor
+        Lines of n integers from 0, none with a sum above the divisor: so no mean leaves int32.
+    bound
+        A known limit of the rows' absolute values; found when not given.
+
+    Raises
+    ------
+    InvariantError
+        A sum could leave 2^62.
+    """
+    limit = bound if bound is not None else max(map(max_abs, rows))
+    if limit * divisor + 2 * divisor < EXACT:
+        mixed = _weighted_means(rows, np.asarray(matrix, np.float64), divisor)
+    else:
+        mixed = np.stack([mean_rows(rows, line, divisor, limit) for line in matrix])
+    return list(mixed.astype(np.int32))
+
+
+def divide(total: Array, divisor: int) -> Array:
+    """Return ``floor((total + divisor // 2) / divisor)``, int64; ``total`` is overwritten."""
+    if divisor > 1:
+        np.add(total, total.dtype.type(divisor // 2), out=total)
+        np.floor_divide(total, total.dtype.type(divisor), out=total)
+    return total.astype(np.int64, copy=False)
+
+
+def _weighted_means(rows: Rows, factors: Array, divisor: int) -> Array:
+    """Return the rounded mean per line of factors, where every partial sum is below 2^53."""
+    result = np.empty((len(factors), len(rows[0])), np.int64)
+    start = 0
+    for part in _pieces(rows, CACHED_COLUMNS):
         sums = factors @ part
         # Correctly rounded, a/D reaches no integer it is not, since |a| + D < 2^53.
         np.add(sums, float(divisor // 2), out=sums)
         np.divide(sums, float(divisor), out=sums)
-        np.copyto(result[start:stop], np.floor(sums, out=sums), casting="unsafe")
+        stop = start + part.shape[1]
+        np.copyto(result[:, start:stop], np.floor(sums, out=sums), casting="unsafe")
+        start = stop
     return result
+
+
+def _pieces(rows: Rows, step: int) -> Iterator[Array]:
+    """Yield the rows in float64, ``step`` columns at a time, in one buffer."""
+    columns = len(rows[0])
+    values = np.empty((len(rows), min(columns, step)))
+    for start in range(0, columns, step):
+        part = values[:, : min(step, columns - start)]
+        for value, row in zip(part, rows, strict=True):
+            np.copyto(value, row[start : start + step])
+        yield part
 
 
 def _plain_sum(rows: Rows, kind: type[np.int32 | np.int64]) -> Array:
@@ -194,12 +244,6 @@ def _plain_sum(rows: Rows, kind: type[np.int32 | np.int64]) -> Array:
     for row in rows[1:]:
         np.add(total, row, out=total)
     return total
-
-
-def _divide(total: Array, divisor: int) -> Array:
-    np.add(total, total.dtype.type(divisor // 2), out=total)
-    np.floor_divide(total, total.dtype.type(divisor), out=total)
-    return total.astype(np.int64, copy=False)
 
 
 def _block(bound: int, columns: int) -> int:

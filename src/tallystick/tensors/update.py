@@ -34,7 +34,7 @@ from tallystick.tensors.paging import drop_pages
 from tallystick.tensors.spec import BlobWriter, ModelSpec, Parameter
 from tallystick.tensors.streaming import stream
 
-__all__ = ["UpdateError", "apply_slice", "quantise"]
+__all__ = ["UpdateError", "apply_slice", "difference_slice", "quantise"]
 
 BEYOND = 2**31  # an author's |q| is below; a power of two, so exact in float32
 SLICE = 1 << 17  # elements in hand at a time
@@ -110,6 +110,25 @@ def apply_slice(raw: Array, combined: Array, dtype: str, exponent: int) -> Array
     return narrow(wide, dtype)
 
 
+def difference_slice(old: Array, new: Array, dtype: str, exponent: int) -> Array | None:
+    """Return the steps from ``old`` to ``new``, both raw, as int32; `None` beyond 31 bits.
+
+    A value that is not a number is beyond, too.
+    """
+    wide = np.empty(old.size, wide_type(dtype))
+    before, after = widen(old, dtype), widen(new, dtype)
+    with np.errstate(over="ignore", invalid="ignore"):  # the range check that follows sees both
+        np.subtract(after, before, out=wide)
+        if dtype in FLOATS:
+            np.multiply(wide, wide.dtype.type(math.ldexp(1.0, -exponent)), out=wide)
+            np.rint(wide, out=wide)
+    if dtype == "I64" and bool((((after ^ before) & (after ^ wide)) < 0).any()):
+        return None
+    if not (wide.min() > -BEYOND and wide.max() < BEYOND):  # a NaN fails both
+        return None
+    return wide.astype(np.int32)
+
+
 def _quantise_tensor(
     parent: ModelFile, parameter: Parameter, trained: Array, writer: BlobWriter
 ) -> None:
@@ -124,31 +143,17 @@ def _quantise_tensor(
 
     def work(pair: tuple[Array, Array]) -> Array:
         old, new = pair
-        wide = np.empty(old.size, wide_type(dtype))
         raw = raw_view(new, dtype)
-        _difference(widen(raw, dtype), widen(old, dtype), wide, parameter)
-        if not (wide.min() > -BEYOND and wide.max() < BEYOND):  # a NaN fails both
-            _refuse_values(parameter, finite=all_finite(raw, dtype))
+        steps = difference_slice(old, raw, dtype, parameter.exponent)
         drop_pages(old)
-        return wide.astype(np.int32)
+        if steps is None:
+            raise _refused(parameter, finite=all_finite(raw, dtype))
+        return steps
 
     pairs = zip(flat_slices(before, SLICE), flat_slices(trained, SLICE), strict=True)
     threads = THREADS if trained.size > SLICE else 1
     for quantised in stream(threads, work, pairs):  # computes ahead while this thread writes
         writer.write(quantised)
-
-
-def _difference(new: Array, old: Array, out: Array, parameter: Parameter) -> None:
-    """Write the integers of one slice, range unchecked, to ``out``, in the wide type."""
-    if parameter.dtype not in FLOATS:
-        np.subtract(new, old, out=out)
-        if parameter.dtype == "I64" and bool((((new ^ old) & (new ^ out)) < 0).any()):
-            _refuse_values(parameter, finite=True)
-        return
-    with np.errstate(over="ignore", invalid="ignore"):  # the range check that follows sees both
-        np.subtract(new, old, out=out)
-        np.multiply(out, out.dtype.type(math.ldexp(1.0, -parameter.exponent)), out=out)
-        np.rint(out, out=out)
 
 
 def _exact_sum(left: Array, right: Array, dtype: str) -> Array:
@@ -171,13 +176,13 @@ def _check_names(parent: ModelFile, trained: Mapping[str, Array], spec: ModelSpe
         raise UpdateError(msg, cause="names")
 
 
-def _refuse_values(parameter: Parameter, *, finite: bool) -> None:
+def _refused(parameter: Parameter, *, finite: bool) -> UpdateError:
     name = parameter.name
     if not finite:
         msg = f"tensor '{name}' came back with a NaN or an infinity"
-        raise UpdateError(msg, tensor=name, cause="non-finite")
+        return UpdateError(msg, tensor=name, cause="non-finite")
     msg = f"tensor '{name}' changed by 2^31 steps of 2^{parameter.exponent} or more"
-    raise UpdateError(msg, tensor=name, cause="range")
+    return UpdateError(msg, tensor=name, cause="range")
 
 
 def _prefix(spec: ModelSpec) -> bytes:

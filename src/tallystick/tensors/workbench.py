@@ -14,13 +14,13 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from tallystick.errors import ConfigError, DecodeError, InvariantError
-from tallystick.tensors.arithmetic import gram, max_abs, squared_norms
+from tallystick.tensors.arithmetic import gram, max_abs, mean_rows, squared_norms
 from tallystick.tensors.dtypes import RAW, Array, check_denormals, present
 from tallystick.tensors.layout import Layout, Segment, layout_of, update_parameters
 from tallystick.tensors.model import ModelFile, open_model
@@ -34,7 +34,7 @@ from tallystick.tensors.streaming import (
     finest_exponent,
     stream,
 )
-from tallystick.tensors.update import apply_slice
+from tallystick.tensors.update import apply_slice, difference_slice
 
 __all__ = ["RANGE", "SHAPE", "Combine", "Workbench"]
 
@@ -118,6 +118,61 @@ class Workbench:
         place = {root: at for at, root in enumerate(distinct)}
         return tuple(tuple(products[place[a]][place[b]] for b in roots) for a in roots)
 
+    def gram_with(
+        self, roots: Sequence[bytes], spec: ModelSpec, weights: Hashable, combine_fn: Combine
+    ) -> tuple[tuple[int, ...], ...]:
+        """Return the exact products of all pairs of updates and, last, of their combination.
+
+        As `gram` of n + 1 updates, of which the last one is what ``combine_fn`` makes of the
+        others; its values have to fit 32 bits. Raises as `norms` does.
+        """
+        key = ("gram-with", tuple(roots), spec.parameters, weights, _identity(combine_fn))
+        return self._remember(
+            key, lambda: self._gram(roots, spec, lambda rows: combine_fn(rows, weights))
+        )
+
+    def change(self, before: bytes, after: bytes, spec: ModelSpec) -> tuple[bytes, int] | None:
+        """Write the update that leads from one model to another; return its root and size.
+
+        `None` when one of the blobs is no model of these parameters, or the change would not fit
+        32 bits.
+
+        Raises
+        ------
+        UnavailableError
+            A blob is not here.
+        """
+        key = ("change", before, after, spec.parameters)
+        with self._lock:
+            known = self._known.get(key)
+            if known is not None and not self.blobs.has(known[0]):
+                del self._known[key]
+            return self._remember(key, lambda: self._change(before, after, spec))
+
+    def mix(
+        self, roots: Sequence[bytes], spec: ModelSpec, weights: Sequence[int], divisor: int
+    ) -> tuple[bytes, int]:
+        """Write the rounded weighted mean of some updates as an update; return its root and size.
+
+        Weights and divisor are those of `mean_rows`, with a sum that is at most the divisor. Raises
+        as `norms` does.
+        """
+        updates = [self._values(root, spec) for root in roots]
+
+        def pieces() -> Iterator[Array]:
+            step = chunk_length(len(roots))
+            for start in range(0, len(updates[0]), step):
+                rows = [update[start : start + step] for update in updates]
+                yield mean_rows(rows, weights, divisor).astype(np.int32)
+                for row in rows:
+                    drop_pages(row)
+
+        written = self._write_update(spec, pieces())
+        if written is None:
+            msg = "a mean has no missing piece"
+            raise InvariantError(msg)
+        return written
+
     def combine(
         self,
         parent: tuple[bytes, int],
@@ -148,7 +203,7 @@ class Workbench:
         ConfigError
             A blob is not of this model's shape, or the process flushes denormals.
         """
-        rule = (getattr(combine_fn, "__func__", combine_fn), getattr(combine_fn, "__self__", None))
+        rule = _identity(combine_fn)
         key = ("combine", parent, spec.parameters, tuple(roots), weights, rule)
         with self._lock:
             if key in self._known and not self.blobs.has(self._known[key][0]):
@@ -158,9 +213,9 @@ class Workbench:
             )
 
     def preview(
-        self, parent: tuple[bytes, int], spec: ModelSpec, update_root: bytes | None = None
+        self, parent: tuple[bytes, int], spec: ModelSpec, *roots: bytes
     ) -> dict[str, Array]:
-        """Return the parent's tensors by name, with the update applied if one is given.
+        """Return the parent's tensors by name, with the mean of the updates applied if any.
 
         Raises
         ------
@@ -168,15 +223,17 @@ class Workbench:
             As in `combine`.
         """
         model = self._model(parent, spec)
-        if update_root is None:
+        if not roots:
             return model.arrays()
         changed = np.empty(model.layout.size, np.uint8)
-        values = self._values(update_root, spec)
-        for segment, start, stop in cuts(model.layout, CHUNK):
-            combined = values[start:stop].astype(np.int64)
+        updates = [self._values(root, spec) for root in roots]
+        for segment, start, stop in cuts(model.layout, chunk_length(len(roots))):
+            rows = [update[start:stop] for update in updates]
+            combined = mean_rows(rows, [1] * len(rows), len(rows))
             first, last = _bytes_of(segment, start, stop)
             changed[first:last] = _apply(model, segment, start, stop, combined).view(np.uint8)
-            drop_pages(values[start:stop])
+            for row in rows:
+                drop_pages(row)
             drop_pages(model.data[first:last])
         updated = ModelFile(changed, model.layout)
         return {each.name: present(updated.raw(each.name), each.dtype) for each in spec.parameters}
@@ -234,21 +291,75 @@ class Workbench:
                 drop_pages(values[low:high])
         return total
 
-    def _gram(self, roots: Sequence[bytes], spec: ModelSpec) -> tuple[tuple[int, ...], ...]:
+    def _gram(
+        self,
+        roots: Sequence[bytes],
+        spec: ModelSpec,
+        combined: Callable[[tuple[Array, ...]], Array] | None = None,
+    ) -> tuple[tuple[int, ...], ...]:
         bound = self.largest(roots, spec)
         updates = [self._values(root, spec) for root in roots]
         layout = layout_of(spec.parameters)
         finest = finest_exponent(layout)
-        total = np.zeros((len(roots), len(roots)), object)
-        for segment, low, high in cuts(layout, chunk_length(len(roots))):
-            if segment.is_float:
-                pieces = [update[low:high] for update in updates]
-                rows = np.stack(pieces)
-                for piece in pieces:
-                    drop_pages(piece)
-                products = np.array(gram(rows, bound), object)
-                total += products << (2 * (segment.exponent - finest))
+        chunk = chunk_length(len(roots))
+
+        def work(cut: tuple[Segment, int, int]) -> Array:
+            segment, start, stop = cut
+            total = np.array(0, object)
+            for low in range(start, stop, chunk):
+                rows = tuple(update[low : min(low + chunk, stop)] for update in updates)
+                limit = bound
+                if combined is not None:
+                    made = _checked(combined(rows), len(rows[0])).astype(np.int32)
+                    rows, limit = (*rows, made), max(bound, max_abs(made))
+                total = total + np.array(gram(rows, limit), object)
+                for row in rows[: len(updates)]:
+                    drop_pages(row)
+            return total << (2 * (segment.exponent - finest))
+
+        size = len(roots) + (combined is not None)
+        total = np.zeros((size, size), object)
+        pieces = [cut for cut in cuts(layout, BLOCK) if cut[0].is_float]
+        for part in stream(self.threads, work, pieces):
+            total += part
         return tuple(map(tuple, total.tolist()))
+
+    def _change(self, before: bytes, after: bytes, spec: ModelSpec) -> tuple[bytes, int] | None:
+        check_denormals()
+        try:
+            old, new = (
+                open_model(self.blobs.open(each), spec.parameters) for each in (before, after)
+            )
+        except DecodeError:
+            return None
+
+        def pieces() -> Iterator[Array | None]:
+            for segment, start, stop in cuts(old.layout, CHUNK):
+                first, last = _bytes_of(segment, start, stop)
+                parts = [model.data[first:last].view(RAW[segment.dtype]) for model in (old, new)]
+                yield difference_slice(parts[0], parts[1], segment.dtype, segment.exponent)
+                for part in parts:
+                    drop_pages(part)
+
+        return self._write_update(spec, pieces())
+
+    def _write_update(
+        self, spec: ModelSpec, pieces: Iterable[Array | None]
+    ) -> tuple[bytes, int] | None:
+        """Write an update file of int32 pieces; `None`, and nothing kept, where one is missing."""
+        writer = self.blobs.create()
+        try:
+            prefix = layout_of(update_parameters(spec.parameters)).prefix
+            writer.write(np.frombuffer(prefix, np.uint8))
+            for piece in pieces:
+                if piece is None:
+                    writer.abort()
+                    return None
+                writer.write(piece)
+        except BaseException:
+            writer.abort()
+            raise
+        return writer.commit()
 
     def _largest(self, root: bytes, size: int, spec: ModelSpec) -> int | None:
         """Return the largest absolute value of an update; `None` if it is of another shape."""
@@ -299,6 +410,11 @@ class Workbench:
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
             return found
+
+
+def _identity(combine_fn: Combine) -> Hashable:
+    """Return what tells two combiners apart: a bound method is another object every time."""
+    return (getattr(combine_fn, "__func__", combine_fn), getattr(combine_fn, "__self__", None))
 
 
 def _apply(model: ModelFile, segment: Segment, start: int, stop: int, combined: Array) -> Array:

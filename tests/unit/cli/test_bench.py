@@ -1,6 +1,11 @@
 """`tally bench`: the names and units of the contract, and the machine."""
 
+import numpy as np
 import pytest
+from support import oracles
+
+from tallystick.lab.bench.aggregate import peers_of
+from tallystick.mechanisms.registry import all_rules, make_rule
 
 SMALL = {
     "round": ["--members", 4, "--parameters", 1000, "--repeat", 1],
@@ -55,11 +60,46 @@ def test_people_get_a_table(tally):
     assert "cores" in ran.out
 
 
-@pytest.mark.parametrize("rule", ["aggregate/median/1", "aggregate/clipped-mean/1"])
+@pytest.mark.parametrize("rule", [kind.id for kind in all_rules() if hasattr(kind, "combine")])
 def test_any_aggregation_can_be_measured(tally, rule):
     ran = tally("bench", "aggregate", *SMALL["aggregate"], "--rule", rule, "--json")
 
     assert ran.document["results"][0]["rule"] == rule
+
+
+@pytest.mark.parametrize(
+    ("rule", "peer"),
+    [("median", "numpy_sort"), ("trimmed-mean", "numpy_sort"), ("krum", "numpy_blas")],
+)
+def test_numpys_own_way_of_a_rule_is_measured_in_the_same_run(tally, rule, peer):
+    asked = (*SMALL["aggregate"], "--rule", f"aggregate/{rule}/1")
+    ran = tally("bench", "aggregate", *asked, "--json")
+    units = {result["name"]: result["unit"] for result in ran.document["results"]}
+
+    assert units == NAMES["aggregate"] | {f"{peer}_parameters_per_second": "1/s"}
+
+
+@pytest.mark.parametrize("members", [3, 5, 9, 12])
+def test_the_peers_compute_what_the_rules_do(members):
+    rows = np.random.default_rng(members).standard_normal((members, 50)).astype(np.float32)
+
+    def peer(rule, name):
+        return peers_of(make_rule(f"aggregate/{rule}/1", {}))[name](rows)
+
+    assert np.allclose(peer("median", "numpy_sort"), np.median(rows, axis=0))
+    trim = (members - 1) // 3
+    assert np.allclose(
+        peer("trimmed-mean", "numpy_sort"), oracles.trimmed_mean(rows, trim), atol=1e-6
+    )
+    assert np.allclose(peer("krum", "numpy_blas"), rows[oracles.krum_order(rows, trim)[0]])
+
+
+def test_too_few_members_for_an_aggregation_is_bad_input(tally):
+    asked = ("--members", 4, "--parameters", 10, "--repeat", 1, "--rule", "aggregate/krum/1")
+    ran = tally("bench", "aggregate", *asked, "--json")
+
+    assert ran.status == 2
+    assert "not-enough-updates" in ran.error["message"]
 
 
 def test_too_few_members_for_a_recipe_is_bad_input(tally):

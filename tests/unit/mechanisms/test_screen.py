@@ -10,6 +10,7 @@ from tallystick.mechanisms.draws import ticket
 from tallystick.mechanisms.records import Output
 from tallystick.mechanisms.registry import make_rule
 from tallystick.mechanisms.rule import Rule
+from tallystick.mechanisms.screen.equal_norm import EqualNorm
 from tallystick.mechanisms.screen.peers import Peers
 from tallystick.mechanisms.screen.standard import Standard
 
@@ -18,7 +19,7 @@ def verdicts(output: Output) -> dict[str, int]:
     return {subject.author: subject.verdict for subject in output.subjects}
 
 
-@pytest.mark.parametrize("name", ["standard", "peers"])
+@pytest.mark.parametrize("name", ["standard", "peers", "equal-norm"])
 def test_the_rules_are_found_by_their_ids(name):
     rule = make_rule(f"screen/{name}/1", {})
 
@@ -38,6 +39,10 @@ def test_the_rules_are_found_by_their_ids(name):
         ("peers", {"tolerance_bps": 10_000}),
         ("peers", {"tolerance_bps": "3333"}),
         ("peers", {"unknown": 1}),
+        ("equal-norm", {"shortest_bps": -1}),
+        ("equal-norm", {"shortest_bps": 10_001}),
+        ("equal-norm", {"longest_bps": 9999}),
+        ("equal-norm", {"longest_bps": -1}),
     ],
 )
 def test_parameters_without_meaning_are_refused(name, parameters):
@@ -289,3 +294,49 @@ def test_peers_decides_on_large_values_exactly(make_round):
     columns = Peers().fold((), stage.inputs(*subjects)).subjects[-1].columns
 
     assert columns[-1] == 0
+
+
+# --- equal-norm
+
+
+def test_one_loud_message_of_twenty_is_refused_for_its_norm(make_round):
+    stage = make_round(2)
+    fair = [stage.update(f"m{at:02}", [300 + at, 400]) for at in range(19)]
+    loud = stage.update("loud", [-50 * 300, -50 * 400])
+    inputs = stage.inputs(*fair, loud)
+
+    output = EqualNorm().fold((), inputs)
+    assert verdicts(output) == {each.author: 0 for each in fair} | {"loud": reasons.NORM}
+    assert {each.evidence for each in output.subjects if not each.live} == {inputs.of[0].root}
+
+
+@pytest.mark.parametrize(
+    ("length", "refused"), [(449, True), (450, False), (550, False), (551, True)]
+)
+def test_a_length_passes_between_the_limits_both_included(make_round, length, refused):
+    stage = make_round(2)
+    subjects = [stage.update(name, [300, 400]) for name in "abc"]
+    odd = stage.update("odd", [length, 0])
+
+    output = EqualNorm(shortest_bps=9000, longest_bps=11_000).fold((), stage.inputs(*subjects, odd))
+    assert verdicts(output) == {"a": 0, "b": 0, "c": 0, "odd": reasons.NORM * refused}
+    both = EqualNorm(shortest_bps=0, longest_bps=0).fold((), stage.inputs(*subjects, odd))
+    assert set(verdicts(both).values()) == {0}
+
+
+def test_a_length_is_not_judged_when_the_median_is_zero(make_round):
+    stage = make_round(2)
+    subjects = [stage.update("a", [0, 0]), stage.update("b", [0, 0]), stage.update("c", [9, 9])]
+
+    assert EqualNorm().fold((), stage.inputs(*subjects)) == Output(tuple(subjects))
+    assert EqualNorm().fold((), stage.inputs()) == Output()
+
+
+def test_shape_is_judged_before_length_and_the_refused_stay_as_they_were(make_round):
+    stage = make_round(2)
+    fair, wrong = stage.update("a", [3, 4]), stage.update("b", [1, 2, 3])
+    gone = stage.update("c", [9000, 9000], verdict=reasons.STALE_PARENT)
+
+    output = EqualNorm().fold((), stage.inputs(fair, wrong, gone))
+    assert verdicts(output) == {"a": 0, "b": reasons.WRONG_SHAPE, "c": reasons.STALE_PARENT}
+    assert output.subjects[2] == gone

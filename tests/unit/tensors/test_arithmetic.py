@@ -13,11 +13,12 @@ from tallystick.tensors.arithmetic import (
     cosine_ppm,
     gram,
     mean_rows,
+    mix_rows,
     norm_of,
     scale_rows,
     squared_norms,
 )
-from tallystick.tensors.median import median_rows
+from tallystick.tensors.order import median_rows
 
 ROWS = st.tuples(st.integers(1, 9), st.integers(1, 12)).flatmap(
     lambda shape: hnp.arrays(np.int32, shape, elements=st.integers(-(2**31), 2**31 - 1))
@@ -118,6 +119,45 @@ def test_the_median_holds_for_every_number_of_rows(count):
     rows = random_rows(31, count, 40)
 
     assert median_rows(rows).tolist() == np.floor(np.median(rows.astype(float), axis=0)).tolist()
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_the_bound_of_a_mean_chooses_the_way_and_not_the_result(bits):
+    rows = random_rows(bits, columns=200)
+    weights = [0, 5, 2**20, 0]
+
+    exact = mean_rows(rows, weights, 2**21)
+    assert mean_rows(rows, weights, 2**21, bound=2**bits).tolist() == exact.tolist()
+    if bits < 31:
+        assert mean_rows(rows, weights, 2**21, bound=2**31).tolist() == exact.tolist()
+
+
+def test_a_row_without_weight_is_not_read():
+    rows = random_rows(20, count=3)
+    expected = mean_rows(rows[1:2], [1], 1).tolist()
+
+    assert mean_rows([None, rows[1], None], [0, 3, 0], 3, bound=2**20).tolist() == expected
+    assert mean_rows([rows[0], rows[1]], [0, 0], 3).tolist() == [0] * rows.shape[1]
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("divisor", [3, 65536, 2**29 + 1])
+def test_mixtures_are_the_means_of_their_lines(bits, divisor):
+    rows = random_rows(bits, columns=70_000 if bits == 20 else 200)
+    matrix = [[1, 1, 1, 0], [0, 0, divisor, 0], [1, 0, 0, divisor - 1]]
+
+    expected = [mean_rows(rows, line, divisor).tolist() for line in matrix]
+    found = mix_rows(rows, matrix, divisor)
+    assert [row.dtype for row in found] == [np.int32] * 3
+    assert [row.tolist() for row in found] == expected
+    assert [row.tolist() for row in mix_rows(rows, matrix, divisor, 2**bits)] == expected
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_products_do_not_depend_on_how_the_rows_are_held(bits):
+    rows = random_rows(bits, columns=9000)
+
+    assert gram(tuple(rows)) == gram(rows) == exact_gram(rows)
 
 
 def test_scaling_rounds_to_the_nearest_and_leaves_whole_rows_alone():

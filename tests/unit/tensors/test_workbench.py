@@ -9,9 +9,9 @@ from tallystick.storage.blobs import FileBlobs
 from tallystick.tensors import streaming
 from tallystick.tensors.arithmetic import mean_rows
 from tallystick.tensors.dtypes import NonFiniteError
-from tallystick.tensors.median import median_rows
 from tallystick.tensors.memory import MemoryBlobs
 from tallystick.tensors.model import model_bytes, open_model, read_model, write_model
+from tallystick.tensors.order import median_rows
 from tallystick.tensors.update import quantise
 from tallystick.tensors.workbench import RANGE, SHAPE, Workbench
 
@@ -298,3 +298,91 @@ def test_memory_does_not_grow_with_the_number_of_updates(tmp_path, count):
 
     # All rows at once would be 48 MB and 192 MB.
     assert peak < 60 << 20
+
+
+def test_the_preview_of_several_updates_is_of_their_mean(task):
+    bench = Workbench(task.blobs)
+    root, _ = bench.combine(task.parent, task.spec, task.roots, None, mean)
+
+    preview = bench.preview(task.parent, task.spec, *task.roots)
+    assert {name: array.tobytes() for name, array in preview.items()} == {
+        name: array.tobytes() for name, array in task.values(root).items()
+    }
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("combine", [mean, median])
+def test_products_with_a_combination_are_those_of_an_update_like_it(task, threads, combine):
+    values = [task.values(root) for root in task.roots]
+    combined = {
+        name: combine([each[name].reshape(-1) for each in values], None)
+        .reshape(values[0][name].shape)
+        .astype(np.int32)
+        for name in values[0]
+    }
+    root, _ = task.blobs.put(model_bytes(combined))
+    bench = Workbench(task.blobs, threads)
+
+    found = bench.gram_with(task.roots, task.spec, None, combine)
+    assert found == Workbench(task.blobs).gram([*task.roots, root], task.spec)
+    assert bench.gram_with(task.roots, task.spec, None, combine) is found
+
+
+def test_the_change_between_two_models_is_the_update_that_makes_it(task):
+    bench = Workbench(task.blobs)
+    made = bench.combine(task.parent, task.spec, task.roots, None, median)
+
+    root, size = bench.change(task.parent[0], made[0], task.spec)
+    assert bench.check_update(root, size, task.spec, 2**31 - 1) == ""
+    again = bench.preview(task.parent, task.spec, root)
+    assert {name: array.tobytes() for name, array in again.items()} == {
+        name: array.tobytes() for name, array in task.values(made[0]).items()
+    }
+    assert bench.change(task.parent[0], made[0], task.spec) == (root, size)
+
+
+def test_a_change_that_left_the_store_is_made_again(task):
+    blobs = MemoryBlobs()
+    for each in (task.parent[0], *task.roots):
+        blobs.put(task.blobs.open(each))
+    bench = Workbench(blobs)
+    made = bench.combine(task.parent, task.spec, task.roots, None, median)
+    root, size = bench.change(task.parent[0], made[0], task.spec)
+    del blobs._blobs[root]
+
+    assert bench.change(task.parent[0], made[0], task.spec) == (root, size)
+    assert blobs.has(root)
+
+
+def test_what_is_no_model_has_no_change(task):
+    bench = Workbench(task.blobs)
+
+    assert bench.change(task.roots[0], task.parent[0], task.spec) is None
+    assert bench.change(task.parent[0], task.roots[0], task.spec) is None
+    with pytest.raises(UnavailableError):
+        bench.change(bytes(32), task.parent[0], task.spec)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+def test_a_change_beyond_32_bits_is_none_and_leaves_nothing(dtype):
+    blobs = MemoryBlobs()
+    low, high = (
+        write_model({"w": np.array([0, value], dtype)}, blobs.create(), 0) for value in (0, 2**40)
+    )
+    count = len(blobs._blobs)
+
+    assert Workbench(blobs).change(low.root, high.root, low) is None
+    assert len(blobs._blobs) == count
+
+
+@pytest.mark.parametrize("weights", [(1, 9), (0, 10), (3, 3)])
+def test_a_mixture_of_updates_is_an_update(task, weights):
+    bench = Workbench(task.blobs)
+    root, size = bench.mix(task.roots[:2], task.spec, weights, 10)
+    left, right, mixed = (task.values(each) for each in (*task.roots[:2], root))
+
+    assert bench.check_update(root, size, task.spec) == ""
+    for name, values in mixed.items():
+        pairs = zip(left[name].reshape(-1).tolist(), right[name].reshape(-1).tolist(), strict=True)
+        expected = [(weights[0] * a + weights[1] * b + 5) // 10 for a, b in pairs]
+        assert values.reshape(-1).tolist() == expected

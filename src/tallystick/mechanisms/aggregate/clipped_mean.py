@@ -6,18 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from tallystick.mechanisms.aggregation import (
-    Geometry,
-    Row,
-    Rows,
-    Weights,
-    clipped_weights,
-    fold_model,
-)
+from tallystick.mechanisms.aggregation import Geometry, Row, Rows, Weights, fold_model
 from tallystick.mechanisms.records import Attestation, Output
 from tallystick.mechanisms.registry import register
 from tallystick.mechanisms.rule import Held, Inputs, Place
-from tallystick.tensors.arithmetic import mean_rows
+from tallystick.mechanisms.weighing import UNIT, clipping_scales, combine_mean
 
 __all__ = ["ClippedMean"]
 
@@ -43,7 +36,7 @@ class ClippedMean:
     Examples
     --------
     >>> import numpy as np
-    >>> weights = Weights(scales=(1 << 16, 1 << 15), counts=(1, 1), bound=8)
+    >>> weights = Weights(factors=(2, 1), divisor=4, bound=8)
     >>> ClippedMean().combine(np.array([[2, 4], [8, 8]], np.int32), weights).tolist()
     [3, 4]
     """
@@ -57,11 +50,13 @@ class ClippedMean:
 
     def weigh(self, geometry: Geometry, counts: tuple[int, ...]) -> Weights:
         """See `Aggregation.weigh`."""
-        return clipped_weights(geometry, counts)
+        pairs = zip(clipping_scales(geometry), counts, strict=True)
+        factors = tuple(scale * count for scale, count in pairs)
+        return Weights(factors, UNIT * sum(counts), geometry.bound)
 
     def combine(self, rows: Rows, weights: Weights) -> Row:
         """See `Aggregation.combine`."""
-        return mean_rows(rows, weights.products, weights.divisor, weights.bound)
+        return combine_mean(rows, weights)
 
     def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:  # noqa: ARG002 - attested
         """See `Rule.fold`."""

@@ -6,20 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from tallystick.mechanisms.aggregation import (
-    SCALE_BITS,
-    Geometry,
-    Row,
-    Rows,
-    Weights,
-    clipped_weights,
-    fold_model,
-)
+from tallystick.mechanisms.aggregation import Geometry, Row, Rows, Weights, fold_model
 from tallystick.mechanisms.records import Attestation, Output
 from tallystick.mechanisms.registry import register
 from tallystick.mechanisms.rule import Held, Inputs, Place
+from tallystick.mechanisms.weighing import SCALE_BITS, UNIT, clipping_scales
 from tallystick.tensors.arithmetic import scale_rows
-from tallystick.tensors.median import median_rows
+from tallystick.tensors.order import median_rows
 
 __all__ = ["ClippedMedian"]
 
@@ -44,7 +37,7 @@ class ClippedMedian:
     Examples
     --------
     >>> import numpy as np
-    >>> weights = Weights(scales=(1 << 16, 1 << 16, 1 << 15), counts=(1, 1, 1), bound=900)
+    >>> weights = Weights(factors=(1 << 16, 1 << 16, 1 << 15), divisor=3 << 16, bound=900)
     >>> ClippedMedian().combine(np.array([[1], [500], [900]], np.int32), weights).tolist()
     [450]
     """
@@ -58,11 +51,11 @@ class ClippedMedian:
 
     def weigh(self, geometry: Geometry, counts: tuple[int, ...]) -> Weights:
         """See `Aggregation.weigh`."""
-        return clipped_weights(geometry, counts)
+        return Weights(clipping_scales(geometry), UNIT * sum(counts), geometry.bound)
 
     def combine(self, rows: Rows, weights: Weights) -> Row:
         """See `Aggregation.combine`."""
-        return median_rows(scale_rows(rows, weights.scales, SCALE_BITS))
+        return median_rows(scale_rows(rows, weights.factors, SCALE_BITS))
 
     def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:  # noqa: ARG002 - attested
         """See `Rule.fold`."""

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from tallystick.mechanisms.aggregation import UNIT, Geometry, Row, Rows, Weights, fold_model
+from tallystick.mechanisms.aggregation import Geometry, Row, Rows, Weights, fold_model
 from tallystick.mechanisms.records import Attestation, Output
 from tallystick.mechanisms.registry import register
 from tallystick.mechanisms.rule import Held, Inputs, Place
-from tallystick.tensors.arithmetic import mean_rows
+from tallystick.mechanisms.weighing import UNIT, combine_mean
 
 __all__ = ["Mean"]
 
@@ -34,7 +34,7 @@ class Mean:
     Examples
     --------
     >>> import numpy as np
-    >>> weights = Weights(scales=(UNIT, UNIT), counts=(1, 3), bound=8)
+    >>> weights = Weights(factors=(1, 3), divisor=4, bound=8)
     >>> Mean().combine(np.array([[0, 4], [8, 5]], np.int32), weights).tolist()
     [6, 5]
     """
@@ -48,11 +48,12 @@ class Mean:
 
     def weigh(self, geometry: Geometry, counts: tuple[int, ...]) -> Weights:
         """See `Aggregation.weigh`: nobody is shortened."""
-        return Weights((UNIT,) * len(counts), counts, geometry.bound)
+        factors = tuple(UNIT * count for count in counts)
+        return Weights(factors, UNIT * sum(counts), geometry.bound)
 
     def combine(self, rows: Rows, weights: Weights) -> Row:
         """See `Aggregation.combine`."""
-        return mean_rows(rows, weights.products, weights.divisor, weights.bound)
+        return combine_mean(rows, weights)
 
     def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:  # noqa: ARG002 - attested
         """See `Rule.fold`."""

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from tallystick.mechanisms.aggregation import UNIT, Geometry, Row, Rows, Weights, fold_model
+from tallystick.mechanisms.aggregation import Geometry, Row, Rows, Weights, fold_model
 from tallystick.mechanisms.records import Attestation, Output
 from tallystick.mechanisms.registry import register
 from tallystick.mechanisms.rule import Held, Inputs, Place
-from tallystick.tensors.median import median_rows
+from tallystick.mechanisms.weighing import UNIT
+from tallystick.tensors.order import median_rows
 
 __all__ = ["Median"]
 
@@ -32,7 +33,7 @@ class Median:
     Examples
     --------
     >>> import numpy as np
-    >>> weights = Weights(scales=(UNIT,) * 3, counts=(1, 1, 1), bound=900)
+    >>> weights = Weights(factors=(1, 1, 1), divisor=3, bound=900)
     >>> Median().combine(np.array([[1], [3], [900]], np.int32), weights).tolist()
     [3]
     """
@@ -46,7 +47,7 @@ class Median:
 
     def weigh(self, geometry: Geometry, counts: tuple[int, ...]) -> Weights:
         """See `Aggregation.weigh`: nobody is shortened."""
-        return Weights((UNIT,) * len(counts), counts, geometry.bound)
+        return Weights((UNIT,) * len(counts), UNIT * sum(counts), geometry.bound)
 
     def combine(self, rows: Rows, weights: Weights) -> Row:  # noqa: ARG002 - all count the same
         """See `Aggregation.combine`."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tallystick.mechanisms.rule import Held, Inputs
 
-__all__ = ["DecideBelowBase", "median_score"]
+__all__ = ["DecideBelowBase", "median_score", "split_scores"]
 
 WHOLE = 10_000  # basis points
 
@@ -75,7 +75,7 @@ class DecideBelowBase:
         most = len(live) * self.tolerance_bps // 10_000
         low: list[tuple[int, bytes]] = []
         for subject in live:
-            median = median_score(_split(subject, scorers)[1])
+            median = median_score(split_scores(subject, scorers)[1])
             if median is None or threshold is None:
                 continue
             if median < threshold - self.margin_bps:
@@ -99,14 +99,14 @@ def median_score(scores: tuple[int, ...]) -> int | None:
     return given[middle] if len(given) % 2 else (given[middle - 1] + given[middle]) // 2
 
 
-def _split(subject: Subject, scorers: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def split_scores(subject: Subject, scorers: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return a subject's columns from before the scoring, and one score per scorer."""
     before = max(0, len(subject.columns) - scorers)
     return subject.columns[:before], subject.columns[before:]
 
 
 def _verdict(subject: Subject, scorers: int, refused: dict[bytes, int], evidence: bytes) -> Subject:
-    base_columns, _ = _split(subject, scorers)
+    base_columns, _ = split_scores(subject, scorers)
     if not subject.live or subject.id not in refused:
         return msgspec.structs.replace(subject, columns=base_columns)
     return msgspec.structs.replace(

@@ -5,22 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
-import msgspec
-
-from tallystick.mechanisms import reasons
-from tallystick.mechanisms.records import Opinion, Output, Subject
+from tallystick.mechanisms.records import Opinion, Output
 from tallystick.mechanisms.registry import register
 from tallystick.mechanisms.rule import Place
+from tallystick.mechanisms.scoring import is_vector_of_scores, list_scores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tallystick.mechanisms.rule import Desk, Held, Inputs
 
-__all__ = ["FULL_SCORE", "HOLE", "ScoreOwnData"]
-
-FULL_SCORE = 10_000
-HOLE = -1
+__all__ = ["ScoreOwnData"]
 
 
 @register
@@ -49,41 +44,15 @@ class ScoreOwnData:
 
     def check_vector(self, vector: tuple[int | None, ...], inputs: Inputs) -> bool:
         """Whether a vector fits the list: its length, its range, holes only where allowed."""
-        if len(vector) != 1 + len(inputs.subjects) or vector[0] is None:
-            return False
-        return all(score is None or 0 <= score <= FULL_SCORE for score in vector)
+        return is_vector_of_scores(vector, inputs)
 
     def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:
         """See `Rule.fold`."""
-        opinions = sorted(
-            (held.author, held.record.vector)
-            for held in records
-            if isinstance(held.record, Opinion)
-        )
-        base = Subject(
-            inputs.parent[0] or bytes(32),
-            "",
-            verdict=reasons.BASE,
-            columns=tuple(_column(vector, 0) for _, vector in opinions),
-        )
-        rows = tuple(
-            msgspec.structs.replace(
-                subject,
-                columns=(
-                    *subject.columns,
-                    *(
-                        HOLE if author == subject.author else _column(vector, index + 1)
-                        for author, vector in opinions
-                    ),
-                ),
-            )
-            for index, subject in enumerate(inputs.subjects)
-        )
-        return Output((base, *rows))
+        return list_scores(records, inputs)
 
     def act(self, inputs: Inputs, desk: Desk) -> Opinion:
         """See `LocalRule.act`."""
-        scores: list[int | None] = [desk.evaluate(inputs, inputs.parent, None)]
+        scores: list[int | None] = [desk.evaluate(inputs, inputs.parent)]
         for subject in inputs.subjects:
             own = subject.author == desk.member
             skip = own or not subject.live
@@ -94,8 +63,3 @@ class ScoreOwnData:
     def examples(cls) -> Iterable[Self]:
         """See `Rule.examples`."""
         return [cls()]
-
-
-def _column(vector: tuple[int | None, ...], index: int) -> int:
-    score = vector[index] if index < len(vector) else None
-    return HOLE if score is None else score
