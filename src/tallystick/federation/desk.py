@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from tallystick.codec import encode
 from tallystick.errors import ConfigError, DecodeError, UnavailableError
 from tallystick.federation.arrays import TrainerError
+from tallystick.federation.conduct import HONEST
 from tallystick.federation.trainer import (
     Training,
     commit_once,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from tallystick.federation.arrays import Arrays
     from tallystick.federation.child import Children
-    from tallystick.federation.conduct import Conduct
+    from tallystick.federation.conduct import Conduct, Knowledge
     from tallystick.federation.trainer import Trainer, TrainResult
     from tallystick.ledger.terms import Terms
     from tallystick.mechanisms.records import Key
@@ -47,6 +48,7 @@ __all__ = [
 
 
 LOG = logging.getLogger(__name__)
+Asked: TypeAlias = "tuple[Key, tuple[bytes, int]]"  # the stage, and the model to train from
 
 
 class StillTrainingError(UnavailableError):
@@ -110,7 +112,9 @@ class MemberDesk:
     Attributes
     ----------
     limit_seconds
-        How long the trainer may take: the window's length. Whoever acts through the desk sets it.
+        How long the trainer may take: the window's length. Whoever acts through the desk sets it,
+    knowledge
+        and what a dishonest member may look at.
     """
 
     def __init__(
@@ -130,10 +134,12 @@ class MemberDesk:
         self._workbench = workbench
         self._conduct = conduct
         self._children = children
-        self._training: dict[Key, Training] = {}
-        self._asked: set[Key] = set()
+        self._training: dict[Asked, Training] = {}
+        self._asked: set[Asked] = set()
+        self._trained: tuple[Asked, TrainResult | TrainerError] | None = None
         self._settings = settings_of(terms)
         self.limit_seconds: float | None = None
+        self.knowledge: Knowledge | None = None
 
     @property
     def member(self) -> str:
@@ -162,9 +168,11 @@ class MemberDesk:
             raise TrainerError(msg)
         parent = open_model(self.blobs.open(inputs.parent[0]), inputs.model.parameters)
         arrays = parent.arrays()
-        result = self._train(inputs, arrays)
-        generator = np.random.default_rng([self._seed(inputs), 1])
-        trained = self._conduct.poison_update(result.parameters, arrays, generator)
+        result = self.trained(inputs, arrays)
+        trained: Arrays | None = result.parameters
+        if self.knowledge is not None:
+            generator = np.random.default_rng([self._seed(inputs), 1])
+            trained = self._conduct.poison_update(trained, arrays, generator, self.knowledge)
         if trained is None:
             msg = "nothing to submit"
             raise TrainerError(msg)
@@ -176,6 +184,29 @@ class MemberDesk:
             raise TrainerError(str(error)) from error
         weight = 1 if self._terms.weights[0] == "equal" else max(1, result.num_examples)
         return Artefact(root, size, (inputs.parent[0],), min(weight, 2**32 - 1))
+
+    def trained(self, inputs: Inputs, parent: Arrays) -> TrainResult:
+        """Return what the trainer makes of the parent; a dishonest member's is asked only once.
+
+        It is remembered for allies who want to see it before or after the member itself does.
+
+        Raises
+        ------
+        TrainerError, StillTrainingError
+            As from `train`.
+        """
+        asked = (inputs.key, inputs.parent)
+        if self._trained is not None and self._trained[0] == asked:
+            found = self._trained[1]
+        else:
+            try:
+                found = self._train(inputs, parent)
+            except TrainerError as error:
+                found = error
+            self._trained = (asked, found) if self._conduct is not HONEST else None
+        if isinstance(found, TrainerError):
+            raise found
+        return found
 
     def blend(self, inputs: Inputs, new: Artefact, old: bytes, share_bps: int) -> Artefact:
         """See `Desk.blend`."""
@@ -267,7 +298,7 @@ class MemberDesk:
         config, limit = self._config(inputs), self.limit_seconds
         if self._children is None:
             return train_once(self._trainer, parent, config, limit_seconds=limit)
-        key = inputs.key
+        key = (inputs.key, inputs.parent)
         self._asked.add(key)
         training = self._training.get(key)
         if training is None:

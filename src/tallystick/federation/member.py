@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
-
-import msgspec
 
 from tallystick.codec import encode
 from tallystick.crypto import keys
@@ -20,10 +18,12 @@ from tallystick.crypto.hashes import sha256
 from tallystick.errors import TallyError, UnavailableError
 from tallystick.federation.arrays import TrainerError
 from tallystick.federation.child import Children
-from tallystick.federation.conduct import HONEST, Conduct
+from tallystick.federation.conduct import HONEST, Conduct, Moment
 from tallystick.federation.desk import MemberDesk, StillTrainingError, check_initial_model
 from tallystick.federation.foresight import FoldCache, Foreseen, foresee
 from tallystick.federation.journal import Journal
+from tallystick.federation.judging import judge
+from tallystick.federation.knowledge import Peer, StageKnowledge
 from tallystick.federation.openings import openings
 from tallystick.federation.outbox import Outbox, Said
 from tallystick.ledger.collect.attest import ATTEST_DOMAIN
@@ -47,14 +47,16 @@ from tallystick.mechanisms.records import (
 from tallystick.storage.lock import Lock
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Mapping
     from pathlib import Path
 
     from tallystick.consensus.engine import Engine
+    from tallystick.federation.arrays import Arrays
     from tallystick.federation.trainer import Trainer
     from tallystick.ledger.collect.recipe import Step
     from tallystick.ledger.collect.rows import StageRow
-    from tallystick.mechanisms.rule import LocalRule
+    from tallystick.mechanisms.rule import Inputs, LocalRule
+    from tallystick.tensors.spec import ModelSpec
     from tallystick.tensors.workbench import Workbench
 
 __all__ = ["Identity", "Member"]
@@ -92,8 +94,8 @@ class Habits:
         Attested folds shared with other members of the same process.
     children
         Where trainers run when isolated; members of one process share its cores.
-    allies
-        Members a dishonest one works with.
+    allies, peers
+        Members a dishonest one works with; everybody in its process, for it to look at.
     flush
         Whether the member flushes its journal itself before anything leaves; where several share a
         process, that process flushes for all before it seals.
@@ -106,6 +108,7 @@ class Habits:
     cache: FoldCache = field(default_factory=FoldCache)
     children: Children = field(default_factory=Children)
     allies: frozenset[str] = frozenset()
+    peers: Mapping[str, Peer] = field(default_factory=dict[str, Peer])
     flush: bool = True
 
 
@@ -143,6 +146,7 @@ class Member:
         self._desks: dict[bytes, MemberDesk] = {}
         self._passed: dict[tuple[Key, int], Complaint] = {}  # turns that failed once and for all
         self._told: dict[bytes, str] = {}  # what was logged last about a task
+        self._awaits = False
         self.wake: int | None = None  # block time at which it wants to look again
 
     def flush(self) -> None:
@@ -157,8 +161,8 @@ class Member:
 
     @property
     def busy(self) -> bool:
-        """Whether a child trains for this member, or waits for its turn; `step` looks again."""
-        return any(desk.is_training for desk in self._desks.values())
+        """Whether a child that this member waits for trains; `step` looks again."""
+        return self._awaits or any(desk.is_training for desk in self._desks.values())
 
     def step(self, *, together: bool = False) -> int:
         """Look at the ledger's newest state and submit what is owed; return how much that was.
@@ -173,6 +177,7 @@ class Member:
         """
         state = self._engine.state
         self._outbox.settle()
+        self._awaits = False
         self.wake = None
         owed: list[tuple[Message, list[Hashable]]] = []
         for task in state.get(LIVE) or ():
@@ -230,7 +235,7 @@ class Member:
     def _answer(self, view: TaskView, step: Step, stage: StageRow) -> list[Said]:
         """Return what this member owes the open window, if anything."""
         key, me = stage.key, self.identity.member
-        if stage.window == "attest" or not self._present_at(stage.key, stage.window):
+        if stage.window == "attest" or not self._present_at(step, stage.key, stage.window):
             return []
         mark = ("record", key, stage.window, stage.tries)
         if self._outbox.has_said(mark):
@@ -242,7 +247,7 @@ class Member:
         if stage.window == "hold":
             holders = {seat.member for seat in view.roster(view.terms.holders)}
             if me in holders and row.held is None:
-                record = self._hold(view, stage)
+                record = self._hold(view, step, stage)
         elif seated and stage.window == "reveal" and row.seal and row.record is None:
             record = self._journal.get(key)
             salt = self.identity.salt(key)
@@ -262,12 +267,26 @@ class Member:
         key = stage.key
         if stage.window == "reveal" or (key.phase == SETUP and not self._habits.approve):
             return None
-        record = self._passed.get((key, stage.tries)) or self._journal.get(key)
-        if record is None:
-            record = self._make(view, step, stage)
+        try:
+            record = self.prepared(view, step, stage)
+        except StillTrainingError:
+            self._awaits = True
+            return None
         if record is None or (key, stage.tries) in self._passed or not step.stage.sealed:
             return record
         return Seal(seal_of(key, record, self.identity.member, self.identity.salt(key)))
+
+    def prepared(
+        self, view: TaskView, step: Step, stage: StageRow
+    ) -> Artefact | Opinion | Complaint | None:
+        """See `Peer.prepared`."""
+        known = self._passed.get((stage.key, stage.tries)) or self._journal.get(stage.key)
+        return known or self._make(view, step, stage)
+
+    def trained(self, view: TaskView, step: Step, inputs: Inputs) -> Arrays:
+        """See `Peer.trained`."""
+        parent = self._workbench.preview(inputs.parent, cast("ModelSpec", inputs.model))
+        return self._desk(view, step).trained(inputs, parent).parameters
 
     def _make(
         self, view: TaskView, step: Step, stage: StageRow
@@ -279,7 +298,7 @@ class Member:
                 check_initial_model(view.terms, self._workbench.blobs)
             record = self._act(view, step, key)
         except StillTrainingError:
-            return None
+            raise
         except UnavailableError as error:
             LOG.info("%s waits: %s", self.identity.member, error)
             return None
@@ -300,40 +319,27 @@ class Member:
 
     def _act(self, view: TaskView, step: Step, key: Key) -> Artefact | Opinion | Complaint | None:
         inputs = view.inputs(step, key.group)
-        conduct, me = self._habits.conduct, self.identity.member
-        if conduct.copies and step.held and step.stage.parent:
-            copied = self._copy(view, step)
-            if copied is not None:
-                return Artefact(copied.root, copied.size, (inputs.parent[0],), copied.weight)
-        desk = self._desk(view)
-        desk.limit_seconds = self._habits.limit_seconds or step.stage.within / 1000
+        conduct = self._habits.conduct
+        desk = self._desk(view, step)
+        known = None if conduct is HONEST else self._knowledge(view, step, key)
+        desk.knowledge = known
+        if known is not None and step.held and step.stage.parent:
+            chosen = conduct.choose_artefact(known)
+            if chosen is not None:
+                return chosen
+            inputs = replace(inputs, parent=conduct.choose_parent(known))
         record = cast("LocalRule", step.rule).act(inputs, desk)
-        if isinstance(record, Opinion):
-            vector = conduct.poison_scores(
-                list(record.vector), inputs.subjects, self._habits.allies
-            )
-            kept = tuple(
-                None if subject.author == me else score
-                for subject, score in zip(inputs.subjects, vector[1:], strict=True)
-            )
-            record = msgspec.structs.replace(record, vector=(vector[0], *kept))
+        if isinstance(record, Opinion) and len(record.vector) >= len(inputs.subjects):
+            return judge(record, inputs, conduct, known or self._knowledge(view, step, key))
         return record
 
-    def _copy(self, view: TaskView, step: Step) -> Artefact | None:
-        """Return somebody else's update of the last completed round, for a copier to reuse."""
-        last = view.output(f"{step.stage.name}@-1", step.phase, step.position)
-        for subject in last.subjects:
-            if subject.author != self.identity.member and subject.columns[0]:
-                return Artefact(subject.id, subject.columns[0], weight=subject.columns[1])
-        return None
-
-    def _hold(self, view: TaskView, stage: StageRow) -> Opinion:
+    def _hold(self, view: TaskView, step: Step, stage: StageRow) -> Opinion:
         desk = self._desk(view)
         subjects = () if stage.listed is None else stage.listed.subjects
-        vector = tuple(
-            int(found.id not in stage.blobs or desk.holds(found.id)) for found in subjects
-        )
-        return Opinion(stage.subject, vector)
+        vector = [int(found.id not in stage.blobs or desk.holds(found.id)) for found in subjects]
+        known = self._knowledge(view, step, stage.key)
+        vector = self._habits.conduct.poison_holds(vector, subjects, known)
+        return Opinion(stage.subject, tuple(vector))
 
     def _foresee(
         self, view: TaskView, listed: Output | None, blobs: tuple[bytes, ...]
@@ -342,23 +348,34 @@ class Member:
         if not all(desk.holds(root) for root in blobs):
             return []
         try:
-            return list(foresee(view, listed, self._workbench, self._habits.cache))
+            foreseen = list(foresee(view, listed, self._workbench, self._habits.cache))
         except TallyError as error:
             self._tell(view.row.id, "cannot attest", error)
             return []
+        conduct = self._habits.conduct
+        if conduct is HONEST:
+            return foreseen
+
+        def claimed(found: Foreseen) -> Foreseen:
+            known = self._knowledge(view, found.step, found.key)
+            output = conduct.poison_output(found.output, found.step.kind, known)
+            return replace(found, output=output)
+
+        return [claimed(found) for found in foreseen]
 
     def _attest(self, view: TaskView, foreseen: list[Foreseen]) -> list[Said]:
         me = self.identity.member
         said: list[Said] = []
         for found in foreseen:
             key = found.key
-            if not self._present_at(key, "attest"):
+            if not self._present_at(found.step, key, "attest"):
                 continue
             seats = view.roster(found.step.stage.who, key.group)
             if all(seat.member != me for seat in seats):
                 continue
             message = attested_message(key, found.inputs, found.step.rule.id, found.output.root)
             signature = keys.sign(self.identity.secret, ATTEST_DOMAIN, message)
+            signature = self._habits.conduct.poison_signature(signature)
             row = view.state.get(RECORDS, key, me) or MemberRow()
             mark = ("attest", key, signature)
             if (self.identity.key, signature) in row.signatures or self._outbox.has_said(mark):
@@ -370,7 +387,9 @@ class Member:
 
     def _open(self, view: TaskView, step: Step, foreseen: list[Foreseen]) -> list[Said]:
         """Return the outputs to open: they have their signatures, and it is this member's turn."""
-        if not step.attested or not foreseen or not self._present_at(foreseen[0].key, "attest"):
+        if not step.attested or not foreseen:
+            return []
+        if not self._present_at(step, foreseen[0].key, "attest"):
             return []
         ready = openings(view, foreseen)
         if not ready or not self._may_open(view, step, foreseen[0].key):
@@ -391,12 +410,23 @@ class Member:
         self.wake = later if self.wake is None else min(self.wake, later)
         return False
 
-    def _present_at(self, key: Key, window: str) -> bool:
+    def _present_at(self, step: Step, key: Key, window: str) -> bool:
         if key.phase == SETUP:
             return True
-        return self._habits.conduct.present(key.stage, window, key.round)
+        moment = Moment(step.kind, key, window, self.identity.salt_secret)
+        return self._habits.conduct.present(moment)
 
-    def _desk(self, view: TaskView) -> MemberDesk:
+    def _knowledge(self, view: TaskView, step: Step, key: Key) -> StageKnowledge:
+        return StageKnowledge(
+            self.identity.member,
+            self._habits.allies,
+            (view, step, key),
+            self._workbench.blobs,
+            self._habits.peers,
+        )
+
+    def _desk(self, view: TaskView, step: Step | None = None) -> MemberDesk:
+        """Return the desk for a task; with a step, its trainer may take that window's length."""
         desk = self._desks.get(view.row.id)
         if desk is None:
             habits = self._habits
@@ -408,6 +438,8 @@ class Member:
                 habits.conduct,
                 children=habits.children if habits.isolate else None,
             )
+        if step is not None:
+            desk.limit_seconds = self._habits.limit_seconds or step.stage.within / 1000
         return desk
 
     def send(self, message: Message) -> bytes:

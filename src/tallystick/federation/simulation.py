@@ -259,6 +259,7 @@ class Federation:
             cache=self._folds,
             children=self._children,
             allies=dishonest if name in dishonest else frozenset(),
+            peers=self.members if name in dishonest else {},
             flush=False,
         )
         folder = self.folder / "members" / name

@@ -213,7 +213,9 @@ def _own_trainers(
         if key in table:
             msg = f"key '{key}' in [simulate] has no meaning beside a trainer"
             raise ConfigError(msg, hint="give the trainers their data under [simulate.sites]")
-    spoiled = sorted({attack.label for attack in attackers.values() if _poisons_data(attack)})
+    spoiled = sorted(
+        {attack.label for attack in attackers.values() if attack.overrides("poison_data")}
+    )
     if spoiled:
         msg = f"attack '{spoiled[0]}' changes a table's rows, and there are none beside a trainer"
         raise ConfigError(msg, hint="choose an attack on updates, such as sign-flip")
@@ -291,15 +293,6 @@ def _beside(folder: Path) -> Generator[None]:
     finally:
         if str(folder) in sys.path:
             sys.path.remove(str(folder))
-
-
-def _poisons_data(attack: Attack) -> bool:
-    from tallystick.lab.attacks.attack import Attack as Honest
-    from tallystick.lab.attacks.attack import Composite
-
-    if isinstance(attack, Composite):
-        return any(map(_poisons_data, attack.attacks))
-    return type(attack).poison_data is not Honest.poison_data
 
 
 def _names(table: Mapping[str, Any]) -> tuple[str, ...]:

@@ -134,6 +134,9 @@ def _metrics(cast: Cast, run: Run) -> dict[str, Any]:
     metrics: dict[str, Any] = dict(run.metrics)
     if cast.world is not None:
         metrics = {cast.world.metric: cast.world.measure(run.model)}
+        success = cast.world.backdoor_success(run.model)
+        if success is not None:
+            metrics["backdoor_success"] = success
     honest = honest_refusals(run, frozenset(cast.attackers))
     sizes = update_bytes(run.bundle)
     metrics["seconds"] = run.seconds

@@ -166,8 +166,8 @@ class Late(Honest):
     def __init__(self, stage, times):
         self.stage, self.times = stage, times
 
-    def present(self, stage, window, round_number):
-        if (stage, window) == (self.stage, "attest") and self.times:
+    def present(self, moment):
+        if (moment.key.stage, moment.window) == (self.stage, "attest") and self.times:
             self.times -= 1
             return False
         return True

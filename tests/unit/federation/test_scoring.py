@@ -35,7 +35,7 @@ class Regression:
 class Ruin(Honest):
     """Submits what makes every score meaningless."""
 
-    def poison_update(self, trained, parent, generator):
+    def poison_update(self, trained, parent, generator, knowledge):
         return {"w": parent["w"] + np.float32(LARGE)}
 
 

@@ -1,161 +1,232 @@
+"""Attacks by name: the grammar, who attacks, and what every attack keeps to."""
+
 from __future__ import annotations
+
+import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
+from support.knowledge import NOTHING, PARENT, known, update
 
 from tallystick.errors import ConfigError
+from tallystick.federation.conduct import WINDOWS, Moment
 from tallystick.lab.attacks import (
     Attack,
+    Composite,
     all_attacks,
     assign,
     make_attack,
     parse_attack,
 )
-from tallystick.lab.attacks.attack import WINDOWS
-from tallystick.mechanisms.records import Subject
+from tallystick.lab.attacks.attack import POISONING
+from tallystick.lab.attacks.rows import add_update
+from tallystick.mechanisms.records import Key, Output, Subject
 
-PARENT = {"b": np.array([1.0, -2.0], np.float32), "steps": np.array(3), "w": np.eye(2, dtype="f4")}
-TRAINED = {name: array + array.dtype.type(2) for name, array in PARENT.items()}
-SUBJECTS = [Subject(id=bytes([index]) * 32, author=name) for index, name in enumerate("abc")]
+PAGE = Path(__file__).parents[3] / "docs" / "attacks.md"
+TRAINED = add_update(PARENT, update(1))
+SUBJECTS = [Subject(id=bytes([index]) * 32, author=name) for index, name in enumerate("aef")]
 NAMES = [
     "absentee",
+    "alie",
+    "backdoor",
+    "boost",
+    "copier",
+    "dropout-attest",
+    "dropout-hold",
+    "dropout-reveal",
+    "dropout-score",
+    "dropout-seal",
+    "free-rider",
+    "gaussian",
+    "hold-denier",
+    "ipm",
+    "junk-signature",
+    "label-flip",
+    "lying-scorer",
+    "mimic",
+    "min-max",
+    "min-sum",
+    "omniscient",
+    "random-scorer",
+    "replacement",
+    "replay-rider",
+    "rule-aware",
+    "score-withholder",
+    "sign-flip",
+    "silent-scorer",
+    "stale-sender",
+    "sybil",
+    "withholder",
+    "wrong-aggregate",
+]
+STRONG = [name for name in NAMES if all_attacks()[name].default_strength is not None]
+POISONERS = {
+    "alie",
+    "backdoor",
+    "boost",
     "copier",
     "free-rider",
     "gaussian",
+    "ipm",
     "label-flip",
-    "lying-scorer",
+    "mimic",
+    "min-max",
+    "min-sum",
+    "replacement",
+    "replay-rider",
+    "rule-aware",
     "sign-flip",
-    "withholder",
-]
+    "stale-sender",
+    "sybil",
+}
+ALL = [*NAMES, "replay-rider:0.1", "mimic+omniscient", "rule-aware+omniscient", "min-max+sybil"]
 
 
 def dice(seed=0):
     return np.random.default_rng(seed)
 
 
+def attack_of(text):
+    return parse_attack(f"{text}=1").attack
+
+
+def same(one, other):
+    return all(np.array_equal(one[name], other[name]) for name in PARENT)
+
+
 def test_every_attack_is_found_by_its_name():
     assert list(all_attacks()) == NAMES
 
 
+def test_the_page_on_attacks_lists_them_all_with_their_strengths():
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in lines]
+    listed = {row[0]: row[1] for row in rows if len(row) == 4}
+    listed = {name: strength for name, strength in listed.items() if name in NAMES}
+
+    assert sorted(listed) == NAMES
+    for name, strength in listed.items():
+        default = all_attacks()[name].default_strength
+        assert strength.endswith(f"({default:g})") if default is not None else not strength
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_the_file_is_named_as_the_attack_and_says_what_its_author_knows(name):
+def test_the_file_is_named_as_the_attack_or_its_family_and_says_what_its_author_knows(name):
     kind = all_attacks()[name]
 
-    assert kind.__module__.rpartition(".")[2] == name.replace("-", "_")
+    assert name.replace("-", "_").startswith(kind.__module__.rpartition(".")[2])
     assert "Its author" in kind.__doc__
 
 
-@pytest.mark.parametrize("name", ["honest", *NAMES])
-def test_what_an_attack_is_given_stays_as_it_was(name):
-    attack = Attack() if name == "honest" else make_attack(name)
+@pytest.mark.parametrize("name", ["honest", *ALL])
+@pytest.mark.parametrize("knowledge", [NOTHING, known()], ids=["nothing", "much"])
+def test_what_an_attack_is_given_stays_as_it_was(name, knowledge):
+    attack = Attack() if name == "honest" else attack_of(name)
     x, y = np.arange(6.0).reshape(3, 2), np.array([0, 1, 2])
-    trained = {key: array.copy() for key, array in TRAINED.items()}
-    parent = {key: array.copy() for key, array in PARENT.items()}
-    vector = [8000, 7000, None, 6000]
+    given = copy.deepcopy((x, y, TRAINED, PARENT, knowledge))
+    vector, holds, output = [8000, 7000, None, 6000], [1, 0, 1], Output(tuple(SUBJECTS))
     attack.poison_data(x, y, ("p", "q", "r"), dice())
-    submitted = attack.poison_update(trained, parent, dice())
-    attack.poison_scores(vector, SUBJECTS, frozenset("a"))
+    attack.poison_update(TRAINED, PARENT, dice(), knowledge)
+    attack.poison_scores(vector, SUBJECTS, dice(), knowledge)
+    attack.poison_holds(holds, SUBJECTS, knowledge)
+    attack.poison_output(output, "aggregate", knowledge)
 
-    assert np.array_equal(x, np.arange(6.0).reshape(3, 2))
-    assert y.tolist() == [0, 1, 2]
+    assert np.array_equal(x, given[0])
+    assert np.array_equal(y, given[1])
+    assert same(TRAINED, given[2])
+    assert same(PARENT, given[3])
+    for mine, before in (
+        (knowledge.own, given[4].own),
+        (knowledge.before, given[4].before),
+        (knowledge.honest, given[4].honest),
+    ):
+        assert mine.keys() == before.keys()
+        assert all(same(mine[author], before[author]) for author in mine)
     assert vector == [8000, 7000, None, 6000]
-    for key, array in PARENT.items():
-        assert np.array_equal(trained[key], TRAINED[key])
-        assert np.array_equal(parent[key], array)
-        assert submitted[key].dtype == array.dtype
-        assert submitted[key].shape == array.shape
+    assert holds == [1, 0, 1]
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("knowledge", [NOTHING, known()], ids=["nothing", "much"])
+def test_what_is_submitted_fits_the_model_and_whole_numbers_stay_whole(name, knowledge):
+    submitted = attack_of(name).poison_update(TRAINED, PARENT, dice(), knowledge)
+
+    assert submitted.keys() == PARENT.keys()
+    for tensor, array in PARENT.items():
+        assert submitted[tensor].dtype == array.dtype
+        assert submitted[tensor].shape == array.shape
+        assert np.isfinite(submitted[tensor]).all()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_same_dice_give_the_same_update(name):
+    first, again = (
+        attack_of(name).poison_update(TRAINED, PARENT, dice(seed), known()) for seed in (3, 3)
+    )
+
+    assert same(first, again)
+
+
+@pytest.mark.parametrize("name", ["alie", "ipm", "min-max", "min-sum", "mimic", "rule-aware"])
+def test_colluders_send_different_bytes_and_nearly_the_same(name):
+    one, other = (
+        attack_of(name).poison_update(TRAINED, PARENT, dice(seed), known(member))
+        for seed, member in enumerate("ef")
+    )
+
+    assert not same(one, other)
+    assert np.allclose(one["w"], other["w"], atol=0.05)
 
 
 def test_the_base_is_honest_throughout():
-    attack = Attack()
-    x, y = np.zeros((2, 1)), np.zeros(2)
+    attack, knowledge = Attack(), known()
+    x, y, output = np.zeros((2, 1)), np.zeros(2), Output(tuple(SUBJECTS))
 
     assert attack.poison_data(x, y, None, dice()) == (x, y)
-    assert attack.poison_update(TRAINED, PARENT, dice()) is TRAINED
-    assert attack.poison_scores([1, 2, 3, 4], SUBJECTS, frozenset()) == [1, 2, 3, 4]
-    assert not attack.copies
-    assert all(attack.present("update", window, 1) for window in WINDOWS)
+    assert attack.poison_update(TRAINED, PARENT, dice(), knowledge) is TRAINED
+    assert attack.poison_scores([1, 2, 3, 4], SUBJECTS, dice(), knowledge) == [1, 2, 3, 4]
+    assert attack.poison_holds([1, 0, 1], SUBJECTS, knowledge) == [1, 0, 1]
+    assert attack.poison_output(output, "aggregate", knowledge) is output
+    assert attack.poison_signature(b"signed") == b"signed"
+    assert attack.choose_artefact(knowledge) is None
+    assert attack.choose_parent(knowledge) == knowledge.parent
+    assert all(attack.present(moment("submit", window)) for window in WINDOWS)
 
 
-@pytest.mark.parametrize(("text", "strength"), [("sign-flip", 1), ("sign-flip:4", 4)])
-def test_a_sign_flip_goes_the_honest_way_backwards(text, strength):
-    submitted = make_attack(text).poison_update(TRAINED, PARENT, dice())
-
-    for name, array in PARENT.items():
-        assert np.array_equal(submitted[name], array - 2 * strength)
+def moment(kind, window):
+    return Moment(kind, Key(bytes(32), 1, 1, "stage", ""), window)
 
 
-def test_gaussian_noise_has_the_size_asked_for_and_comes_from_the_dice():
-    parent = {"w": np.full(4000, 5, np.float32)}
-    first, again, other = (
-        make_attack("gaussian:0.5").poison_update(parent, parent, dice(seed))["w"]
-        for seed in (1, 1, 2)
-    )
+def test_poisoners_are_those_whose_updates_are_not_honest_work():
+    found = {name for name in NAMES if make_attack(name).overrides(*POISONING)}
 
-    assert np.std(first - 5) == pytest.approx(0.5, rel=0.1)
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
-
-
-def test_flipped_labels_are_mirrored_and_quantities_change_sign():
-    attack = make_attack("label-flip")
-    x = np.zeros((3, 1))
-
-    assert attack.poison_data(x, np.array([0, 1, 2]), ("p", "q", "r"), dice())[1].tolist() == [
-        2,
-        1,
-        0,
-    ]
-    assert attack.poison_data(x, np.array([0.0, 1.5, -2]), None, dice())[1].tolist() == [0, -1.5, 2]
-
-
-def test_a_free_rider_hands_back_a_copy_of_the_model():
-    submitted = make_attack("free-rider").poison_update(TRAINED, PARENT, dice())
-
-    for name, array in PARENT.items():
-        assert np.array_equal(submitted[name], array)
-        assert not np.shares_memory(submitted[name], array)
-
-
-def test_a_copier_copies():
-    assert make_attack("copier").copies
-
-
-def test_a_liar_praises_its_allies_and_keeps_the_vectors_form():
-    liar = make_attack("lying-scorer")
-
-    assert liar.poison_scores([1, 2, 3, None], SUBJECTS, frozenset("bc")) == [9000, 0, 10_000, None]
-    assert liar.poison_scores([1, 2, 3], SUBJECTS, frozenset("a")) == [10_000, 0, 0]
-
-
-def test_an_absentee_leaves_after_setup_and_a_withholder_at_each_reveal():
-    absent, withholds = make_attack("absentee"), make_attack("withholder")
-
-    for window in WINDOWS:
-        assert absent.present("update", window, 0)
-        assert not absent.present("update", window, 1)
-        assert withholds.present("update", window, 0)
-        assert withholds.present("update", window, 5) == (window != "reveal")
+    assert found == POISONERS
+    assert attack_of("withholder+copier").overrides(*POISONING)
+    assert not attack_of("withholder+lying-scorer").overrides(*POISONING)
 
 
 def test_one_member_may_do_several_things():
-    (attack,) = assign([parse_attack("sign-flip:4+label-flip+copier+absentee=1")], ["m"]).values()
-    submitted = attack.poison_update(TRAINED, PARENT, dice())
+    attack = attack_of("sign-flip:4+label-flip+stale-sender+copier+absentee+hold-denier")
+    submitted = attack.poison_update(TRAINED, PARENT, dice(), known())
+    alone = attack_of("sign-flip:4").poison_update(TRAINED, PARENT, dice(), known())
     _, labels = attack.poison_data(np.zeros((2, 1)), np.array([0, 1]), ("p", "q"), dice())
 
-    assert attack.label == "sign-flip:4+label-flip+copier+absentee"
-    assert np.array_equal(submitted["b"], PARENT["b"] - 8)
+    assert isinstance(attack, Composite)
+    assert attack.label == "sign-flip:4+label-flip+stale-sender+copier+absentee+hold-denier"
+    assert same(submitted, alone)
     assert labels.tolist() == [1, 0]
-    assert attack.copies
-    assert not attack.present("update", "seal", 1)
-    assert attack.poison_scores([5, 6, 7, 8], SUBJECTS, frozenset()) == [5, 6, 7, 8]
+    assert attack.choose_artefact(known()).root == known().last[0].id
+    assert attack.choose_parent(known()) != known().parent
+    assert attack.poison_holds([1, 1, 1], SUBJECTS, known()) == [0, 1, 1]
+    assert not attack.present(moment("submit", "seal"))
+    assert attack.poison_scores([5, 6, 7, 8], SUBJECTS, dice(), known()) == [5, 6, 7, 8]
 
 
 def test_each_attack_alters_what_the_one_before_it_left():
-    (attack,) = assign([parse_attack("free-rider+sign-flip:4=1")], ["m"]).values()
-    submitted = attack.poison_update(TRAINED, PARENT, dice())
+    submitted = attack_of("free-rider+sign-flip:4").poison_update(TRAINED, PARENT, dice(), known())
 
-    assert all(np.array_equal(submitted[name], PARENT[name]) for name in PARENT)
+    assert same(submitted, PARENT)
 
 
 @pytest.mark.parametrize("text", ["sign-flip:4=2", "gaussian=1", "gaussian:0.5+lying-scorer=3"])
@@ -180,8 +251,6 @@ def test_none_is_nobody():
         ("signflip=1", "unknown attack 'signflip'"),
         ("sign-flip:4+=1", "unknown attack ''"),
         ("sign-flip:=1", "a number above 0"),
-        ("sign-flip:0=1", "a number above 0"),
-        ("sign-flip:inf=1", "a number above 0"),
         ("copier:2=1", "takes no strength"),
         ("sign-flip+sign-flip:4=1", "names one attack twice"),
     ],
@@ -189,6 +258,31 @@ def test_none_is_nobody():
 def test_what_does_not_follow_the_grammar_is_refused(text, says):
     with pytest.raises(ConfigError, match=says):
         parse_attack(text)
+
+
+@pytest.mark.parametrize("name", STRONG)
+@pytest.mark.parametrize("strength", ["nan", "-1", "0", "inf", "-inf", "1e300", "much"])
+def test_a_strength_without_meaning_is_refused(name, strength):
+    with pytest.raises(ConfigError, match="a number above 0"):
+        make_attack(f"{name}:{strength}")
+
+
+def test_a_probability_is_one_at_most():
+    assert make_attack("dropout-seal:0.5").power == 0.5
+    with pytest.raises(ConfigError, match="1 at most"):
+        make_attack("dropout-seal:1.5")
+
+
+@pytest.mark.parametrize("name", STRONG)
+def test_the_largest_strength_still_gives_an_update_of_the_models_shape(name):
+    attack = all_attacks()[name]
+    submitted = attack(strength=attack.most_strength).poison_update(
+        TRAINED, PARENT, dice(), known()
+    )
+
+    assert {tensor: array.shape for tensor, array in submitted.items()} == {
+        tensor: array.shape for tensor, array in PARENT.items()
+    }
 
 
 def test_an_unknown_attack_lists_those_that_exist():

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tallystick.codec import encode
@@ -12,10 +13,11 @@ from tallystick.lab.attacks.registry import make_attack
 from tallystick.lab.demos import Check, DemoOptions, list_demos, promises, run_demo
 from tallystick.lab.demos.audit import honest_refusals, money_in, replay_blocks, update_bytes
 from tallystick.lab.demos.checks import at_least, at_most, holds, mean_and_worst, same
-from tallystick.lab.demos.defended import reverses_mean
+from tallystick.lab.demos.defended import measure_accuracy, reverses_mean
 from tallystick.lab.demos.effect import _Replayer, measure_poison
 from tallystick.lab.demos.hand import Hands
 from tallystick.lab.demos.probes import VISITOR, probe, probe_checks
+from tallystick.lab.demos.result import Story
 from tallystick.lab.demos.stories import blob_checks, death_checks, quorum_checks, void_checks
 from tallystick.lab.demos.world import build_world, member_names
 from tallystick.ledger.contracts import accounts
@@ -181,6 +183,37 @@ def test_an_updates_ledger_bytes_count_seal_and_reveal(poisoned):
 
     assert len(sizes) == len(world.members) * world.rounds
     assert all(300 < size <= promises.LEDGER_BYTES for size in sizes)
+
+
+@pytest.mark.parametrize(
+    ("attack", "promised"),
+    [
+        ("sign-flip:4+lying-scorer", True),
+        ("withholder", True),
+        ("mimic", False),
+        ("ipm+omniscient", False),
+        ("sign-flip:4+backdoor", False),
+    ],
+)
+def test_no_effect_is_promised_of_attacks_that_were_measured_only(attack, promised):
+    world = world_of(attacks=["label-flip=1", f"{attack}=1"])
+
+    assert promises.is_without_effect(world.attackers.values()) == promised
+
+
+def test_a_backdoors_success_is_measured_with_the_attackers_own_trigger(tmp_path):
+    world = world_of("chain-fl", attacks=["sign-flip+backdoor:4=1"])
+    weights, bias = np.zeros((13, 3)), np.array([0.0, 9.0, 1.0])
+    weights[-1, 0] = 3.0  # a last column of 4 is worth 12, one of 2 is worth 6
+    opened = {"weights": weights, "bias": bias}
+    story = Story(world, world.run(tmp_path / "run"))
+    list(measure_accuracy(story))
+
+    assert world.backdoor_success(opened) == 1.0
+    assert world_of(attacks=["backdoor:2=1"]).backdoor_success(opened) == 0.0
+    assert world.backdoor_success(None) is None
+    assert world.honest.backdoor_success(opened) is None
+    assert story.metrics["backdoor_success"] == world.backdoor_success(story.run.model)
 
 
 def test_poison_that_averaging_accepts_is_shown_to_have_an_effect(poisoned):

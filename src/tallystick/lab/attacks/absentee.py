@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from tallystick.lab.attacks.attack import Attack
+
+if TYPE_CHECKING:
+    from tallystick.federation.conduct import Moment
 
 __all__ = ["Absentee"]
 
@@ -19,6 +22,6 @@ class Absentee(Attack):
 
     name: ClassVar[str] = "absentee"
 
-    def present(self, stage: str, window: str, round_number: int) -> bool:  # noqa: ARG002
-        """See `Attack.present`."""
-        return round_number < 1
+    def present(self, moment: Moment) -> bool:
+        """See `Conduct.present`."""
+        return False

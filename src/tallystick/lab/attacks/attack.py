@@ -6,40 +6,45 @@ like any other. Each attack's docstring states what its author knows.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
+from tallystick.federation.conduct import Honest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import numpy as np
 
-    from tallystick.mechanisms.records import Subject
+__all__ = ["POISONING", "Attack"]
 
-__all__ = ["WINDOWS", "Arrays", "Attack", "Composite", "Scores", "add_update", "update_of"]
-
-WINDOWS = ("seal", "reveal", "record", "hold", "attest")
-
-Arrays: TypeAlias = dict[str, np.ndarray]
-Scores: TypeAlias = "list[int | None]"
+MOST_STRENGTH = 1e6
+# Who overrides one of these submits updates that are not honest work.
+POISONING = ("choose_artefact", "choose_parent", "poison_data", "poison_update")
 
 
 @dataclass(frozen=True, slots=True)
-class Attack:
+class Attack(Honest):
     """A member that behaves honestly; attacks override what they do differently.
 
-    Every draw comes from the generator a hook is given, so that a run can be repeated.
+    The hooks are those of `tallystick.federation.conduct.Conduct`, and `poison_data`. Every draw
+    comes from the generator a hook is given, so that a run can be repeated.
 
     Attributes
     ----------
     name
-        What the command line calls it; the file is named likewise.
+        What the command line calls it; the file is named likewise, or as the family it belongs to.
     default_strength
         The strength without a ``:STRENGTH``; `None` for an attack that takes none.
+    most_strength
+        The largest strength that makes sense.
+    omniscient
+        Whether it sees what seals hide: see `tallystick.lab.attacks.omniscient`.
     """
 
     name: ClassVar[str] = "honest"
     default_strength: ClassVar[float | None] = None
+    most_strength: ClassVar[float] = MOST_STRENGTH
+    omniscient: ClassVar[bool] = False
 
     strength: float | None = None
 
@@ -54,62 +59,19 @@ class Attack:
         return (self.default_strength or 0.0) if self.strength is None else self.strength
 
     @property
-    def copies(self) -> bool:
-        """Whether it submits another member's last update instead of its own."""
-        return False
+    def parts(self) -> tuple[Attack, ...]:
+        """The attacks it consists of: itself, unless it is a composite."""
+        return (self,)
 
-    def poison_data(
-        self,
-        x: np.ndarray,
-        y: np.ndarray,
-        classes: tuple[str, ...] | None,  # noqa: ARG002 - for attacks to use
-        generator: np.random.Generator,  # noqa: ARG002
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the rows it trains on; ``x`` and ``y`` stay as they are."""
-        return x, y
+    @classmethod
+    def takes(cls, strength: float) -> bool:
+        """Whether a number is a strength of this attack: above 0, finite, not absurdly large."""
+        return math.isfinite(strength) and 0 < strength <= cls.most_strength
 
-    def poison_update(
-        self,
-        trained: Arrays,
-        parent: Arrays,  # noqa: ARG002
-        generator: np.random.Generator,  # noqa: ARG002
-    ) -> Arrays | None:
-        """Return the parameters it submits, `None` for none; the inputs stay as they are."""
-        return trained
-
-    def poison_scores(
-        self,
-        vector: Scores,
-        subjects: Sequence[Subject],  # noqa: ARG002
-        allies: frozenset[str],  # noqa: ARG002
-    ) -> Scores:
-        """Return the scores it gives, in basis points.
-
-        ``vector`` ends with one score a subject, in the subjects' order; what comes before them is
-        the base model's. ``None`` marks a subject it must not score.
-        """
-        return vector
-
-    def present(self, stage: str, window: str, round_number: int) -> bool:  # noqa: ARG002
-        """Whether it acts in one of the `WINDOWS` of a stage; setup is always attended."""
-        return True
-
-
-@dataclass(frozen=True, slots=True)
-class Composite(Attack):
-    """Several attacks by one member: each alters what the one before it left."""
-
-    attacks: tuple[Attack, ...] = ()
-
-    @property
-    def label(self) -> str:
-        """See `Attack.label`."""
-        return "+".join(attack.label for attack in self.attacks)
-
-    @property
-    def copies(self) -> bool:
-        """See `Attack.copies`."""
-        return any(attack.copies for attack in self.attacks)
+    def overrides(self, *hooks: str) -> bool:
+        """Whether it may act otherwise than an honest member at any of these hooks."""
+        kind = type(self)
+        return any(getattr(kind, hook) is not getattr(Attack, hook) for hook in hooks)
 
     def poison_data(
         self,
@@ -118,44 +80,5 @@ class Composite(Attack):
         classes: tuple[str, ...] | None,
         generator: np.random.Generator,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """See `Attack.poison_data`."""
-        for attack in self.attacks:
-            x, y = attack.poison_data(x, y, classes, generator)
+        """Return the rows it trains on; ``x`` and ``y`` stay as they are."""
         return x, y
-
-    def poison_update(
-        self, trained: Arrays, parent: Arrays, generator: np.random.Generator
-    ) -> Arrays | None:
-        """See `Attack.poison_update`."""
-        submitted: Arrays | None = trained
-        for attack in self.attacks:
-            if submitted is None:
-                return None
-            submitted = attack.poison_update(submitted, parent, generator)
-        return submitted
-
-    def poison_scores(
-        self, vector: Scores, subjects: Sequence[Subject], allies: frozenset[str]
-    ) -> Scores:
-        """See `Attack.poison_scores`."""
-        for attack in self.attacks:
-            vector = attack.poison_scores(vector, subjects, allies)
-        return vector
-
-    def present(self, stage: str, window: str, round_number: int) -> bool:
-        """See `Attack.present`."""
-        return all(attack.present(stage, window, round_number) for attack in self.attacks)
-
-
-def update_of(trained: Arrays, parent: Arrays) -> Arrays:
-    """Return the difference of two models, in float64."""
-    return {name: trained[name].astype(np.float64) - parent[name] for name in parent}
-
-
-def add_update(parent: Arrays, update: Arrays) -> Arrays:
-    """Return ``parent`` moved by ``update``, in its own dtypes; whole numbers are rounded to."""
-    moved: Arrays = {}
-    for name, array in parent.items():
-        exact = array + update[name]
-        moved[name] = (np.rint(exact) if array.dtype.kind in "iu" else exact).astype(array.dtype)
-    return moved

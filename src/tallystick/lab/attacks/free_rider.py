@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tallystick.lab.attacks.attack import Arrays, Attack
+from tallystick.lab.attacks.attack import Attack
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from tallystick.federation.arrays import Arrays
+    from tallystick.federation.conduct import Knowledge
 
 __all__ = ["FreeRider"]
 
@@ -28,9 +31,10 @@ class FreeRider(Attack):
 
     def poison_update(
         self,
-        trained: Arrays,  # noqa: ARG002 - an attack's signature
+        trained: Arrays,
         parent: Arrays,
-        generator: np.random.Generator,  # noqa: ARG002
+        generator: np.random.Generator,
+        knowledge: Knowledge,
     ) -> Arrays | None:
-        """See `Attack.poison_update`."""
+        """See `Conduct.poison_update`."""
         return {name: array.copy() for name, array in parent.items()}

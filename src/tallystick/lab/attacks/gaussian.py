@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tallystick.lab.attacks.attack import Arrays, Attack, add_update
+from tallystick.lab.attacks.attack import Attack
+from tallystick.lab.attacks.rows import add_update
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from tallystick.federation.arrays import Arrays
+    from tallystick.federation.conduct import Knowledge
 
 __all__ = ["Gaussian"]
 
@@ -29,11 +33,12 @@ class Gaussian(Attack):
 
     def poison_update(
         self,
-        trained: Arrays,  # noqa: ARG002 - an attack's signature
+        trained: Arrays,
         parent: Arrays,
         generator: np.random.Generator,
+        knowledge: Knowledge,
     ) -> Arrays | None:
-        """See `Attack.poison_update`."""
+        """See `Conduct.poison_update`."""
         names = sorted(parent)  # the draws must not depend on a dictionary's order
         noise = {name: generator.normal(0.0, self.power, parent[name].shape) for name in names}
         return add_update(parent, noise)

@@ -10,7 +10,7 @@ from tallystick.lab.attacks.attack import Attack
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["LabelFlip"]
+__all__ = ["LabelFlip", "flip_labels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,12 @@ class LabelFlip(Attack):
         x: np.ndarray,
         y: np.ndarray,
         classes: tuple[str, ...] | None,
-        generator: np.random.Generator,  # noqa: ARG002 - an attack's signature
+        generator: np.random.Generator,
     ) -> tuple[np.ndarray, np.ndarray]:
         """See `Attack.poison_data`."""
-        return x, -y if classes is None else len(classes) - 1 - y
+        return x, flip_labels(y, classes)
+
+
+def flip_labels(y: np.ndarray, classes: tuple[str, ...] | None) -> np.ndarray:
+    """Return class C - 1 - c for c, or quantities with their sign changed."""
+    return -y if classes is None else len(classes) - 1 - y

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tallystick.lab.attacks.attack import Attack, Scores
+from tallystick.lab.attacks.attack import Attack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+
+    from tallystick.federation.conduct import Knowledge, Scores
     from tallystick.mechanisms.records import Subject
 
 __all__ = ["LyingScorer"]
@@ -29,10 +32,16 @@ class LyingScorer(Attack):
     name: ClassVar[str] = "lying-scorer"
 
     def poison_scores(
-        self, vector: Scores, subjects: Sequence[Subject], allies: frozenset[str]
+        self,
+        vector: Scores,
+        subjects: Sequence[Subject],
+        generator: np.random.Generator,
+        knowledge: Knowledge,
     ) -> Scores:
-        """See `Attack.poison_scores`."""
-        before = len(vector) - len(subjects)
-        lies = [BASE_BPS] * before
-        lies += [FRIEND_BPS if subject.author in allies else STRANGER_BPS for subject in subjects]
+        """See `Conduct.poison_scores`."""
+        lies = [BASE_BPS] * (len(vector) - len(subjects))
+        lies += [
+            FRIEND_BPS if subject.author in knowledge.allied else STRANGER_BPS
+            for subject in subjects
+        ]
         return [None if told is None else lie for told, lie in zip(vector, lies, strict=True)]

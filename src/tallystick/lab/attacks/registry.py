@@ -16,7 +16,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from tallystick.errors import ConfigError
-from tallystick.lab.attacks.attack import Attack, Composite
+from tallystick.lab.attacks.attack import Attack
+from tallystick.lab.attacks.composite import Composite
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,7 +66,7 @@ def make_attack(text: str) -> Attack:
     Raises
     ------
     ConfigError
-        Unknown name, or a strength that is no positive number or not asked for.
+        Unknown name, or a strength that is not asked for or not one of this attack.
     """
     name, colon, strength = text.partition(":")
     kind = all_attacks().get(name)
@@ -81,8 +82,8 @@ def make_attack(text: str) -> Attack:
         value = float(strength)
     except ValueError:
         value = math.nan
-    if not 0 < value < math.inf:
-        msg = f"attack '{text}': the strength is a number above 0"
+    if not kind.takes(value):
+        msg = f"attack '{text}': the strength is a number above 0, {kind.most_strength:g} at most"
         raise ConfigError(msg)
     return kind(strength=value)
 

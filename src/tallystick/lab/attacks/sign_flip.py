@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tallystick.lab.attacks.attack import Arrays, Attack, add_update, update_of
+from tallystick.lab.attacks.attack import Attack
+from tallystick.lab.attacks.rows import add_update, update_of
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from tallystick.federation.arrays import Arrays
+    from tallystick.federation.conduct import Knowledge
 
 __all__ = ["SignFlip"]
 
@@ -32,8 +36,9 @@ class SignFlip(Attack):
         self,
         trained: Arrays,
         parent: Arrays,
-        generator: np.random.Generator,  # noqa: ARG002 - an attack's signature
+        generator: np.random.Generator,
+        knowledge: Knowledge,
     ) -> Arrays | None:
-        """See `Attack.poison_update`."""
+        """See `Conduct.poison_update`."""
         honest = update_of(trained, parent)
         return add_update(parent, {name: -self.power * part for name, part in honest.items()})

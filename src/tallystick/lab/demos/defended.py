@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tallystick.lab.attacks.attack import Attack, Composite
+from tallystick.lab.attacks.attack import Attack
 from tallystick.lab.attacks.sign_flip import SignFlip
 from tallystick.lab.demos import promises
 from tallystick.lab.demos.checks import Check, at_least, at_most, rounded
@@ -77,6 +77,9 @@ def measure_accuracy(story: Story) -> Iterable[Check]:
         "accuracy_centralised": central,
         "metric": world.metric,
     }
+    success = world.backdoor_success(story.run.model)
+    if success is not None:
+        story.metrics["backdoor_success"] = success
     bound = promises.gap_bound(world)
     if bound is None and not world.poisoners and central - world.constant >= promises.COLLAPSE:
         yield at_least(
@@ -111,7 +114,7 @@ def poison_checks(story: Story) -> Iterable[Check]:
         "poisoned_worst_effect": poison.worst,
         "poisoned_worst_effect_rows": rows,
     }
-    if promises.is_measured(world):
+    if promises.is_measured(world) and promises.is_without_effect(world.attackers.values()):
         yield at_most(
             "poison-without-effect",
             rounded(poison.worst),
@@ -163,7 +166,7 @@ def reverses_mean(attackers: Mapping[str, Attack], members: int) -> bool:
     power = sum(
         part.power
         for attack in attackers.values()
-        for part in (attack.attacks if isinstance(attack, Composite) else (attack,))
+        for part in attack.parts
         if isinstance(part, SignFlip)
     )
     return power > members - len(attackers)

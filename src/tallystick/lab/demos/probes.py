@@ -28,6 +28,7 @@ from tallystick.tensors.update import quantise
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from tallystick.federation.conduct import Moment
     from tallystick.federation.run import Run
     from tallystick.federation.simulation import Federation
     from tallystick.lab.demos.world import World
@@ -136,9 +137,9 @@ class _Pausing(Honest):
         self._paused = paused
         self._name = name
 
-    def present(self, stage: str, window: str, round_number: int) -> bool:  # noqa: ARG002
+    def present(self, moment: Moment) -> bool:
         """See `Conduct.present`."""
-        return (self._name, stage, window) not in self._paused
+        return (self._name, moment.key.stage, moment.window) not in self._paused
 
 
 class _Script:

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tallystick.lab.attacks.attack import POISONING
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tallystick.lab.attacks.attack import Attack
     from tallystick.lab.demos.world import World
 
 __all__ = [
@@ -18,6 +23,7 @@ __all__ = [
     "gap_bound",
     "honest_bound",
     "is_measured",
+    "is_without_effect",
     "loss_bound",
 ]
 
@@ -25,6 +31,17 @@ LEDGER_BYTES = 512  # seal and reveal of one update, whatever the model's size
 EFFECT = 0.01  # what a poisoned update may move accuracy by
 COLLAPSE = 0.2  # how far below centralised training a broken model is at least
 LOSS = 0.05  # what a defence may cost on a table nobody has seen, its rows dealt evenly
+# Attacks each of whose updates is refused or, as was measured, moves accuracy by less than that.
+HARMLESS = {
+    "alie",
+    "copier",
+    "gaussian",
+    "ipm",
+    "label-flip",
+    "min-max",
+    "sign-flip",
+    "stale-sender",
+}
 ALPHA = 0.5  # rows dealt more unevenly than this: nothing was measured
 
 # The settings that were measured: at least so many rounds, at most so many members.
@@ -59,6 +76,16 @@ def is_measured(world: World) -> bool:
     rounds, members = MEASURED.get((world.recipe, world.data), (0, 0))
     dealt = kind == "iid" or float(alpha) >= ALPHA
     return dealt and world.rounds >= rounds and len(world.members) <= members
+
+
+def is_without_effect(attacks: Iterable[Attack]) -> bool:
+    """Whether all that poisons updates is of a kind that was measured to do nothing alone.
+
+    Nothing is promised of backdoors, mimics, colluders who know the rule or see what seals hide.
+    """
+    parts = [part for attack in attacks for part in attack.parts]
+    names = {part.name for part in parts if part.overrides(*POISONING) or part.omniscient}
+    return names <= HARMLESS
 
 
 def gap_bound(world: World) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from tallystick.lab.demos import promises
@@ -125,6 +126,6 @@ def _honest(story: Story) -> Iterable[Check]:
     yield at_most(
         "honest-refused",
         round(honest.refused_share, 9),
-        bound,
+        round(math.ceil(bound * honest.sent) / honest.sent, 9),  # nothing between two updates
         f"{honest.refused} of {honest.sent} honest updates were refused; {worst}.",
     )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from tallystick.federation.conduct import Moment
     from tallystick.federation.run import Run
     from tallystick.lab.demos.world import World
     from tallystick.ledger.collect.notes import Shut
@@ -41,9 +42,10 @@ class _Silent(Honest):
     def __init__(self, rounds: Iterable[int]) -> None:
         self._rounds = frozenset(rounds)
 
-    def present(self, stage: str, window: str, round_number: int) -> bool:
+    def present(self, moment: Moment) -> bool:
         """See `Conduct.present`."""
-        return stage != UPDATE or window == "hold" or round_number not in self._rounds
+        sends = moment.key.stage == UPDATE and moment.window != "hold"
+        return not sends or moment.key.round not in self._rounds
 
 
 def quorum_of(members: int) -> int:

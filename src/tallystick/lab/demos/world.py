@@ -17,7 +17,8 @@ import numpy as np
 
 from tallystick.federation.run import Run, simulate
 from tallystick.federation.task_file import Task
-from tallystick.lab.attacks.attack import Attack, Composite
+from tallystick.lab.attacks.attack import POISONING, Attack
+from tallystick.lab.attacks.backdoor import Backdoor, backdoor_success
 from tallystick.lab.attacks.registry import assign, parse_attack
 from tallystick.lab.datasets import BUNDLED, load_table, split
 from tallystick.lab.partitions import partition
@@ -41,7 +42,6 @@ __all__ = [
     "World",
     "build_world",
     "member_names",
-    "poisons",
     "scratch_folder",
     "watch_rounds",
 ]
@@ -89,7 +89,9 @@ class World:
     @property
     def poisoners(self) -> frozenset[str]:
         """The attackers whose updates are not honest work."""
-        return frozenset(name for name, attack in self.attackers.items() if poisons(attack))
+        return frozenset(
+            name for name, attack in self.attackers.items() if attack.overrides(*POISONING)
+        )
 
     @property
     def honest(self) -> World:
@@ -190,6 +192,17 @@ class World:
         rows = self.test if table is None else table
         return TableTrainer(rows).evaluate(parameters, {})[0][self.metric]
 
+    def backdoor_success(self, parameters: Mapping[str, np.ndarray] | None) -> float | None:
+        """Return the share of rows nobody holds that a trigger misleads; `None` without one.
+
+        The first attacker's trigger, by name, where several differ.
+        """
+        for _, attack in sorted(self.attackers.items()):
+            for part in attack.parts:
+                if isinstance(part, Backdoor) and parameters is not None:
+                    return backdoor_success(parameters, self.test, part.power)
+        return None
+
     @cached_property
     def centralised(self) -> float:
         """What one owner of all rows would reach with as many epochs."""
@@ -254,18 +267,6 @@ def member_names(kind: str, count: int) -> tuple[str, ...]:
     """Return names that sort by their number."""
     width = len(str(count))
     return tuple(f"{kind}-{number:0{width}}" for number in range(1, count + 1))
-
-
-def poisons(attack: Attack) -> bool:
-    """Whether an attack's updates are not honest work."""
-    if isinstance(attack, Composite):
-        return any(poisons(part) for part in attack.attacks)
-    kind = type(attack)
-    return (
-        attack.copies
-        or kind.poison_update is not Attack.poison_update
-        or kind.poison_data is not Attack.poison_data
-    )
 
 
 @contextmanager

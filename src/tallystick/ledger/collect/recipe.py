@@ -73,6 +73,11 @@ class Step:
     position: int
 
     @property
+    def kind(self) -> str:
+        """The folder of its rule: ``submit``, ``score``, ``aggregate`` and so on."""
+        return self.rule.id.partition("/")[0]
+
+    @property
     def built_in(self) -> bool:
         """Whether it is one of the two stages that every task has."""
         return (self.phase, self.stage.name) in {(SETUP, APPROVE), (CLOSE, COSIGN)}
@@ -127,7 +132,7 @@ class Step:
     @property
     def writes(self) -> tuple[str, ...]:
         """The rosters the stage writes."""
-        if self.rule.id.partition("/")[0] not in {"select", "join"} or self.built_in:
+        if self.kind not in {"select", "join"} or self.built_in:
             return ()
         return self.stage.into or (self.stage.name,)
 

@@ -1,0 +1,125 @@
+"""Rule-aware: colluders who know how `standard` judges, and stay just on the right side of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from tallystick.lab.attacks.attack import Attack
+from tallystick.lab.attacks.rows import add_update, arrays_of, disguise, rows_of
+
+if TYPE_CHECKING:
+    from tallystick.federation.arrays import Arrays
+    from tallystick.federation.conduct import Knowledge
+
+__all__ = ["RuleAware"]
+
+MARGIN = 0.05  # what the median cosine is kept above, since others' updates are not quite known
+TURNS = 8
+SWEEPS = 50
+HALVINGS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class RuleAware(Attack):
+    """Push against the honest mean as hard as peeling by median cosine lets one.
+
+    Peeling refuses who has a median cosine of 0 or less to the others. Colluders who send the same
+    have each other's for certain, so they need few honest updates on their side: at first those
+    least aligned with the honest mean. They send the direction closest to the mean reversed that
+    is at right angles or less to those few, leaning on them until its median cosine is above 0.05;
+    then they look whether others would do better. The strength is how many median lengths they
+    send: 1 by default, since clipping cuts what is longer. The construction is ours.
+
+    Its author knows the recipe's rule, what its allies trained, and the updates that were revealed
+    last round, for this round's are sealed. Beside ``omniscient`` it knows this round's.
+    """
+
+    name: ClassVar[str] = "rule-aware"
+    default_strength: ClassVar[float | None] = 1.0
+
+    def poison_update(
+        self,
+        trained: Arrays,
+        parent: Arrays,
+        generator: np.random.Generator,
+        knowledge: Knowledge,
+    ) -> Arrays | None:
+        """See `Conduct.poison_update`."""
+        revealed = knowledge.revealed()
+        honest = {name: revealed[name] for name in revealed.keys() - knowledge.allied}
+        known = {**honest, **knowledge.allies()}  # colluders judge themselves as honest as others
+        rows = rows_of(known[name] for name in sorted(known))
+        lengths = np.linalg.norm(rows, axis=1) if len(rows) else np.zeros(0)
+        rows, lengths = rows[lengths > 0], lengths[lengths > 0]
+        if len(rows) < 2:
+            return trained
+        units = rows / lengths[:, None]
+        direction = _hardest(units @ units.T, len(knowledge.allied)) @ units
+        wanted = direction * (self.power * np.median(lengths))
+        return add_update(parent, arrays_of(disguise(wanted, generator), parent))
+
+
+def _hardest(cosines: np.ndarray, colluders: int) -> np.ndarray:
+    """Return the direction that passes and points least along the honest mean.
+
+    Parameters
+    ----------
+    cosines
+        Of the honest updates to one another, shape (n, n).
+    colluders
+        How many send the direction, at cosine 1 to one another.
+
+    Returns
+    -------
+        How much of each honest update, scaled to length 1, it consists of, shape (n,); its own
+        length is 1.
+    """
+    count = len(cosines)
+    against = -_unit(np.ones(count), cosines)
+    needed = min(count, max(1, (count + colluders - 1) // 2 + 2 - colluders))
+    best, furthest = -against, -1.0
+    leaning = against
+    for _ in range(TURNS):
+        few = np.argsort(-(cosines @ leaning), kind="stable")[:needed]
+        leaning = _lean(cosines, colluders, against, few)
+        reach = float(leaning @ cosines @ against)
+        if reach <= furthest or _median_cosine(leaning, cosines, colluders) <= MARGIN:
+            break
+        best, furthest = leaning, reach
+    return best
+
+
+def _lean(cosines: np.ndarray, colluders: int, against: np.ndarray, few: np.ndarray) -> np.ndarray:
+    """Return ``against``, projected to right angles with ``few``, leaning on them as needed."""
+    support = np.zeros(len(cosines))
+    edge = against.copy()
+    for _ in range(SWEEPS):  # the dual's coordinates in turn: none may fall below zero
+        for row in few:
+            missing = support[row] - cosines[row] @ edge
+            edge[row] += max(0.0, missing) - support[row]
+            support[row] = max(0.0, missing)
+    inside = np.zeros(len(cosines))
+    inside[few] = 1
+    edge, inside = _unit(edge, cosines), _unit(inside, cosines)
+    low, high = 0.0, 1.0
+    for _ in range(HALVINGS):
+        share = (low + high) / 2
+        tried = _unit((1 - share) * inside + share * edge, cosines)
+        passes = _median_cosine(tried, cosines, colluders) > MARGIN
+        low, high = (share, high) if passes else (low, share)
+    return _unit((1 - low) * inside + low * edge, cosines)
+
+
+def _median_cosine(direction: np.ndarray, cosines: np.ndarray, colluders: int) -> float:
+    """Return a colluder's median cosine to everybody else."""
+    others = np.sort(np.concatenate([np.ones(colluders - 1), cosines @ direction]))
+    return float(others[(len(others) - 1) // 2] + others[len(others) // 2]) / 2
+
+
+def _unit(direction: np.ndarray, cosines: np.ndarray) -> np.ndarray:
+    """Return a direction, given by what it consists of, with length 1."""
+    square = float(direction @ cosines @ direction)
+    return direction / np.sqrt(square) if square > 0 else direction
