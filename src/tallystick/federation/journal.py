@@ -6,10 +6,11 @@ whatever it would have said has not been sent.
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from tallystick.codec import Record, decode, encode
 from tallystick.errors import DecodeError
@@ -31,12 +32,14 @@ class Line(Record):
 
 
 class Journal:
-    """Records by key, kept in a file."""
+    """Records by key, kept in a file, or without a path for as long as the process lives."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         """Open the file and read what is whole."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a+b")
+        self._file: BinaryIO = io.BytesIO()
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a+b")
         self._dirty = False
         self._records: dict[bytes, Artefact | Opinion | Complaint] = {}
         self._load()

@@ -110,16 +110,16 @@ class Member:
         engine: Engine,
         trainer: Trainer,
         workbench: Workbench,
-        folder: Path,
+        folder: Path | None,
         habits: Habits | None = None,
     ) -> None:
-        """Open the folder and go on where it left off."""
+        """Open the folder and go on where it left off; without one it remembers while it lives."""
         self.identity = identity
         self._engine = engine
         self._trainer = trainer
         self._workbench = workbench
         self._habits = habits or Habits()
-        self._journal = Journal(folder / "journal")
+        self._journal = Journal(None if folder is None else folder / "journal")
         self._sent: set[tuple[Key, str, int]] = set()
         self._opened: set[tuple[bytes, bytes]] = set()
         self._desks: dict[bytes, MemberDesk] = {}

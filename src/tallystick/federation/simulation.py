@@ -29,6 +29,7 @@ from tallystick.ledger.messages import ProposeTask
 from tallystick.ledger.terms import task_id
 from tallystick.storage.blobs import FileBlobs
 from tallystick.storage.sqlite import LedgerStore
+from tallystick.tensors.memory import MemoryBlobs
 from tallystick.tensors.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class Setup:
     durable
         Flush journals and blobs to disk, as a member on its own machine would.
     isolate, limit_seconds
-        Train in child processes; how long a trainer may take, the window's length by default.
+        Train in child processes; how long a trainer may take, the window's length by default. No
+        end (`math.inf`) spares trainers that are known to end a thread each time.
     outsiders
         Members of the ledger that are no party to the task.
     watch
@@ -102,27 +104,29 @@ def simulated_genesis(name: str, members: tuple[str, ...], seed: int) -> Genesis
 
 
 class Federation:
-    """Members, their ledger and their blobs in one folder.
+    """Members, their ledger and their blobs in one folder, or in memory.
 
     Parameters
     ----------
     folder
-        Where everything is kept; a run it holds already goes on.
+        Where everything is kept; a run it holds already goes on. `None` keeps it in memory, and
+        nothing is left when the process ends: the same blocks and roots, sooner.
     """
 
-    def __init__(self, folder: Path, setup: Setup, seed: int) -> None:
+    def __init__(self, folder: Path | None, setup: Setup, seed: int) -> None:
         """Found the ledger or open it, and let the members sit down."""
         names = tuple(sorted({*setup.trainers, *setup.outsiders}))
         check_names(names)
         self.folder = folder
         self.setup = setup
         self.seed = seed
-        folder.mkdir(parents=True, exist_ok=True)
-        store = LedgerStore(folder / "ledger.db")
+        store = LedgerStore(_ledger_in(folder))
         genesis = simulated_genesis("simulation", names, seed)
         sealer = secret_of(seed, genesis.sealer, "validator")
         self.engine = Solo(store, genesis, sealer)
-        self.blobs = FileBlobs(folder / "blobs", durable=setup.durable, grouped=True)
+        self.blobs: FileBlobs | MemoryBlobs = MemoryBlobs()
+        if folder is not None:
+            self.blobs = FileBlobs(folder / "blobs", durable=setup.durable, grouped=True)
         self.workbench = Workbench(self.blobs)
         self._folds = FoldCache()
         self._flushers = ThreadPoolExecutor(FLUSHERS, thread_name_prefix="flush")
@@ -133,7 +137,8 @@ class Federation:
         for member in self.members.values():
             member.close()
         self._flushers.shutdown()
-        self.blobs.close()
+        if isinstance(self.blobs, FileBlobs):
+            self.blobs.close()
         self.engine.close()
 
     def propose(self, terms: Terms) -> bytes:
@@ -141,7 +146,7 @@ class Federation:
         task = task_id(terms)
         if self.engine.state.get(TASKS, task) is None:
             if self.engine.state.get(NAMES, terms.name) is not None:
-                msg = f"the ledger in {self.folder} has another task named '{terms.name}'"
+                msg = f"the ledger in {self.folder or 'memory'} has another task named '{terms.name}'"
                 raise ConfigError(msg)
             self.members[terms.owner].send(ProposeTask(terms))
             self.engine.seal(self.engine.head.time + BLOCK)
@@ -178,7 +183,7 @@ class Federation:
 
     def _flush(self) -> None:
         """Make durable what members said; nothing leaves this process before a block is sealed."""
-        if self.setup.durable:
+        if self.setup.durable and isinstance(self.blobs, FileBlobs):
             flushed = self._flushers.map(Member.flush, self.members.values())
             self.blobs.flush()
             deque(flushed, maxlen=0)  # waits, and raises what a flush raised
@@ -221,8 +226,16 @@ class Federation:
             allies=dishonest if name in dishonest else frozenset(),
             flush=False,
         )
-        folder = self.folder / "members" / name
+        folder = None if self.folder is None else self.folder / "members" / name
         return Member(identity, self.engine, setup.trainers[name], self.workbench, folder, habits)
+
+
+def _ledger_in(folder: Path | None) -> Path | str:
+    """Return where the ledger's file is."""
+    if folder is None:
+        return ":memory:"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / "ledger.db"
 
 
 def check_names(names: tuple[str, ...]) -> None:

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, r2_score
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from tallystick.errors import ConfigError, MissingExtraError
 from tallystick.federation.trainer import Trainer, train_once
@@ -53,6 +54,39 @@ def test_one_step_over_all_rows_goes_down_the_gradient(name):
 
     assert np.allclose(trained["weights"], -0.1 * weights, atol=1e-6)
     assert np.allclose(trained["bias"], -0.1 * bias, atol=1e-6)
+
+
+def trained_by_scikit_learn(table, start, seed, epochs, batch):
+    settings = {"solver": "sgd", "learning_rate_init": 0.05, "momentum": 0, "alpha": 0}
+    plain = {"hidden_layer_sizes": (), "nesterovs_momentum": False, "shuffle": False}
+    kind = MLPRegressor if table.classes is None else MLPClassifier
+    model = kind(**settings, **plain, batch_size=1)
+    known = {} if table.classes is None else {"classes": np.arange(len(table.classes))}
+    model.partial_fit(np.zeros((1, table.x.shape[1])), np.zeros(1, table.y.dtype), **known)
+    model.coefs_ = [start["weights"].astype(np.float64)]
+    model.intercepts_ = [start["bias"].astype(np.float64)]
+    model.batch_size = min(batch, len(table))
+    generator = np.random.default_rng(seed)
+    for _ in range(epochs):
+        order = generator.permutation(len(table))
+        model.partial_fit(table.x[order], table.y[order])
+    return model.coefs_[0], model.intercepts_[0]
+
+
+@pytest.mark.filterwarnings("ignore:The number of unique classes")
+@pytest.mark.parametrize("rows", [4, 37, 120])
+@pytest.mark.parametrize("name", ["digits", "breast_cancer", "wine", "diabetes"])
+def test_it_learns_what_scikit_learns_perceptron_would_to_the_bit(name, rows):
+    table, _ = split(load_table(name), 0)
+    site = table.rows(np.arange(rows))
+    start = initial_parameters(table)
+    for seed in range(3):
+        trained, _ = TableTrainer(site).train(start, {"seed": seed, "epochs": 3})
+        weights, bias = trained_by_scikit_learn(site, start, seed, epochs=3, batch=16)
+
+        assert trained["weights"].tobytes() == weights.astype(np.float32).tobytes()
+        assert trained["bias"].tobytes() == bias.astype(np.float32).tobytes()
+        start = trained
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -155,14 +189,15 @@ def test_training_leaves_numpys_own_dice_alone():
     assert (before[1] == after[1]).all()
 
 
-def test_without_scikit_learn_the_extra_is_named(monkeypatch):
-    table = Table("t", np.ones((4, 13)), np.ones(4), None)  # no other test has 13 columns
-    monkeypatch.setitem(sys.modules, "sklearn.neural_network", None)
+def test_without_scipy_only_two_classes_name_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.special", None)
+    sums = Table("t", np.ones((4, 13)), np.ones(4), None)
+    pairs = Table("t", np.ones((4, 13)), np.arange(4) % 2, ("a", "b"))
 
-    with pytest.raises(MissingExtraError, match="training on a table") as caught:
-        TableTrainer(table).train(initial_parameters(table), {"seed": 0, "lr": 0.03})
+    assert TableTrainer(sums).train(initial_parameters(sums), {"seed": 0})[1] == 4
+    with pytest.raises(MissingExtraError, match="training on two classes") as caught:
+        TableTrainer(pairs).train(initial_parameters(pairs), {"seed": 0})
     assert "tallystick[demo]" in caught.value.hint
-    assert TableTrainer(table).evaluate(initial_parameters(table), {}) == ({"r2": 0.0}, 4)
 
 
 def test_parameters_of_another_table_are_not_taken_for_divergence():
