@@ -146,7 +146,8 @@ class Federation:
         task = task_id(terms)
         if self.engine.state.get(TASKS, task) is None:
             if self.engine.state.get(NAMES, terms.name) is not None:
-                msg = f"the ledger in {self.folder or 'memory'} has another task named '{terms.name}'"
+                where = self.folder or "memory"
+                msg = f"the ledger in {where} has another task named '{terms.name}'"
                 raise ConfigError(msg)
             self.members[terms.owner].send(ProposeTask(terms))
             self.engine.seal(self.engine.head.time + BLOCK)
