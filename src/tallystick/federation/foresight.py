@@ -28,24 +28,12 @@ MOST_CACHED = 512
 
 @dataclass(frozen=True, slots=True)
 class Foreseen:
-    """An attested output before anybody has opened it.
-
-    Attributes
-    ----------
-    inputs
-        Root of what it was computed from.
-    attesters
-        Whose signatures it takes, by name.
-    signers
-        Who may sign: the attesters, or all they are drawn from.
-    """
+    """An attested output before anybody has opened it."""
 
     step: Step
     key: Key
     inputs: bytes
     output: Output
-    attesters: tuple[str, ...]
-    signers: frozenset[str]
 
 
 class FoldCache:
@@ -132,15 +120,7 @@ def _follow(
                     continue
                 root, output = cache.fold(step, inputs, workbench)
                 outputs.append(output)
-                attesters = ahead.attesters(step, group, everybody=False)
-                yield Foreseen(
-                    step,
-                    ahead.key(step, group),
-                    root,
-                    output,
-                    tuple(seat.member for seat in attesters),
-                    frozenset(seat.member for seat in ahead.roster(step.stage.who, group)),
-                )
+                yield Foreseen(step, ahead.key(step, group), root, output)
         elif step.on_ledger and not step.writes:
             outputs = [
                 step.rule.fold((), ahead.inputs(step, group)) for group in ahead.groups(step)

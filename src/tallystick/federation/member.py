@@ -42,7 +42,6 @@ from tallystick.mechanisms.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from tallystick.consensus.engine import Engine
@@ -58,7 +57,6 @@ __all__ = ["Identity", "Member"]
 LOG = logging.getLogger(__name__)
 FIRST_OPENERS = 3
 MOST_REASON_BYTES = 512
-MOST_SIGNED = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +122,6 @@ class Member:
         self._journal = Journal(None if folder is None else folder / "journal")
         self._sent: set[tuple[Key, str, int]] = set()
         self._opened: set[tuple[bytes, bytes]] = set()
-        self._signed: dict[bytes, bytes] = {}
         self._desks: dict[bytes, MemberDesk] = {}
         self._nonce = 0
         self.wake: int | None = None  # block time at which it wants to look again
@@ -165,7 +162,7 @@ class Member:
                 entries.append(entry)
             listed = stage.listed if stage.window == "hold" else None
             blobs = stage.blobs
-        foreseen: Sequence[Foreseen] = ()
+        foreseen: list[Foreseen] = []
         if step.attested or (listed is not None and len(view.row.open) == 1):
             foreseen = self._foresee(view, listed, blobs)
             entries.extend(self._attest(view, foreseen))
@@ -267,28 +264,24 @@ class Member:
 
     def _foresee(
         self, view: TaskView, listed: Output | None, blobs: tuple[bytes, ...]
-    ) -> Sequence[Foreseen]:
+    ) -> list[Foreseen]:
         desk = self._desk(view)
         if not all(desk.holds(root) for root in blobs):
-            return ()
-        return foresee(view, listed, self._workbench, self._habits.cache)
+            return []
+        return list(foresee(view, listed, self._workbench, self._habits.cache))
 
-    def _attest(self, view: TaskView, foreseen: Sequence[Foreseen]) -> list[Entry]:
+    def _attest(self, view: TaskView, foreseen: list[Foreseen]) -> list[Entry]:
         me = self.identity.member
         entries: list[Entry] = []
         for found in foreseen:
             key = found.key
             if not self._present_at(key, "attest"):
                 continue
-            if me not in found.signers:
+            seats = view.roster(found.step.stage.who, key.group)
+            if all(seat.member != me for seat in seats):
                 continue
             message = attested_message(key, found.inputs, found.step.rule.id, found.output.root)
-            signature = self._signed.get(message)
-            if signature is None:
-                signature = keys.sign(self.identity.secret, ATTEST_DOMAIN, message)
-                if len(self._signed) >= MOST_SIGNED:
-                    self._signed.clear()
-                self._signed[message] = signature
+            signature = keys.sign(self.identity.secret, ATTEST_DOMAIN, message)
             row = view.state.get(RECORDS, key, me) or MemberRow()
             if (self.identity.key, signature) in row.signatures:
                 continue
@@ -297,7 +290,7 @@ class Member:
             )
         return entries
 
-    def _open(self, view: TaskView, step: Step, foreseen: Sequence[Foreseen]) -> int:
+    def _open(self, view: TaskView, step: Step, foreseen: list[Foreseen]) -> int:
         """Open the outputs that have their signatures, if it is this member's turn to."""
         if not step.attested or not foreseen:
             return 0
@@ -306,8 +299,9 @@ class Member:
         openings: list[Opening] = []
         marks: list[bytes] = []
         for found in foreseen:
+            seats = view.attesters(found.step, found.key.group, everybody=False)
             stage = view.state.get(STAGES, found.key)
-            names = [seat.member for seat in stage.roster] if stage else found.attesters
+            names = [seat.member for seat in (stage.roster if stage else seats)]
             signed = sum(
                 bool((view.state.get(RECORDS, found.key, name) or MemberRow()).signatures)
                 for name in names
