@@ -27,6 +27,7 @@ class Judged:
     """One round's updates; nothing is accepted in a round that was void."""
 
     number: int
+    void: bool
     accepted_honest: int
     refused_honest: int
     accepted_malicious: int
@@ -134,6 +135,7 @@ def _judge(
     kept = int(found.completed)
     return Judged(
         found.number,
+        not found.completed,
         kept * counts[False, False],
         counts[False, True],
         kept * counts[True, False],

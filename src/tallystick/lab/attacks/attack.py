@@ -14,6 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tallystick.lab.datasets import Table
     from tallystick.mechanisms.records import Subject
 
 __all__ = ["WINDOWS", "Arrays", "Attack", "Composite", "Scores", "add_update", "update_of"]
@@ -93,6 +94,13 @@ class Attack:
     def present(self, stage: str, window: str, round_number: int) -> bool:  # noqa: ARG002
         """Whether it acts in one of the `WINDOWS` of a stage; setup is always attended."""
         return True
+
+    def success(self, model: Arrays, table: Table) -> float | None:  # noqa: ARG002
+        """Return how far it got what it wanted of ``model``, 0 to 1, on rows nobody trained on.
+
+        `None` for an attack that wants nothing but a bad model, which accuracy shows.
+        """
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,6 +190,20 @@ class World:
         rows = self.test if table is None else table
         return TableTrainer(rows).evaluate(parameters, {})[0][self.metric]
 
+    def attack_success(self, parameters: dict[str, np.ndarray] | None) -> float | None:
+        """Return the largest success any attacker had, on the rows that nobody holds.
+
+        `None` where no attack wants anything but a bad model; see `Attack.success`.
+        """
+        attacks = set(self.attackers.values()) if parameters is not None else set[Attack]()
+        parts = (
+            part
+            for attack in attacks
+            for part in (attack.attacks if isinstance(attack, Composite) else (attack,))
+        )
+        found = [part.success(parameters or {}, self.test) for part in parts]
+        return max((rate for rate in found if rate is not None), default=None)
+
     @cached_property
     def centralised(self) -> float:
         """What one owner of all rows would reach with as many epochs."""
