@@ -13,7 +13,7 @@ from tallystick.lab.sweep.summary import summarise
 from tallystick.lab.sweep.tables import write_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Executor, Future
     from contextlib import AbstractContextManager
     from pathlib import Path
@@ -88,7 +88,9 @@ def finish_sweep(folder: SweepFolder) -> None:
     write_plots(folder.path, folder.sweep, summarise(results))
 
 
-def _compute(executor: Executor, cells: list[Cell], ahead: int) -> Any:  # noqa: ANN401
+def _compute(
+    executor: Executor, cells: list[Cell], ahead: int
+) -> Iterator[tuple[Cell, dict[str, Any]]]:
     """Yield each cell with its result, as they finish."""
     waiting = list(reversed(cells))
     running: dict[Future[dict[str, Any]], Cell] = {}

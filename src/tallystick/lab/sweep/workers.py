@@ -67,6 +67,7 @@ def on_this_machine(workers: int) -> Generator[Executor]:
     context = multiprocessing.get_context("spawn")  # threads and fork do not go together
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_settle)
     try:
+        _start_all(pool, workers)
         yield pool
     except BrokenExecutor as error:
         msg = "a worker process ended without a result, perhaps for lack of memory"
@@ -141,6 +142,18 @@ def _check_release(client: Any) -> None:  # noqa: ANN401 - Dask is an extra
     if found != {__version__}:
         msg = f"the Dask workers run tallystick {', '.join(sorted(found))}, this is {__version__}"
         raise ConfigError(msg, hint="install the same release everywhere")
+
+
+def _start_all(pool: Executor, workers: int) -> None:
+    """Start the processes while Ctrl-C is ignored, which they inherit before they can say so."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        for _ in range(workers):
+            pool.submit(release)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _settle() -> None:
