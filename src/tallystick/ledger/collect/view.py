@@ -107,7 +107,8 @@ class TaskView:
                 elif inside:
                     chosen.setdefault(seat.member, seat)
         active = set(active_members(self.state))
-        return tuple(sorted((s for s in chosen.values() if s.member in active), key=SEAT_ORDER))
+        kept = (seat for seat in chosen.values() if seat.member in active)
+        return tuple(sorted(kept, key=SEAT_ORDER))
 
     def attesters(self, step: Step, group: str, *, everybody: bool) -> tuple[Seat, ...]:
         """Return who attests: the roster, or above 32 seats a committee drawn by the beacon."""
