@@ -15,7 +15,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: help setup demo test slow byzfl cover check fmt fmt-check lint type layers guards bench docs vectors clean
+.PHONY: help setup demo test slow byzfl cover check fmt fmt-check lint type layers guards bench lab docs vectors clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -48,6 +48,15 @@ bench: .venv/.demo ## measure a round, the ledger, aggregation and proofs
 	$(BIN)/tally bench ledger
 	$(BIN)/tally bench aggregate
 	$(BIN)/tally bench proofs
+
+# A sweep goes on where it was interrupted; `make lab LAB_DIR=elsewhere` begins another.
+LAB_DIR ?= build/lab
+LAB ?= --attacks none=0,sign-flip:4=6,gaussian:1=6,label-flip=6 --data digits \
+	--partition iid,dirichlet:0.5 --members 20 --rounds 30 --seeds 5
+
+lab: .venv/.demo ## measure the tables of docs/lab.md again
+	$(BIN)/tally lab run $(LAB) --out $(LAB_DIR)
+	$(BIN)/python scripts/make_lab.py $(LAB_DIR)
 
 # --- tests -------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from tallystick.cli.bench import bench
 from tallystick.cli.demo import demo
 from tallystick.cli.explain import explain
 from tallystick.cli.failure import DONE, INTERRUPTED, UNAVAILABLE, describe, report, wants_json
+from tallystick.cli.lab import lab
 from tallystick.cli.log import log
 from tallystick.cli.run import run
 from tallystick.cli.task import tasks
@@ -43,6 +44,7 @@ app.add_typer(tasks, name="task")
 app.command()(verify)
 app.command()(explain)
 app.command()(log)
+app.add_typer(lab, name="lab")
 app.command()(bench)
 
 

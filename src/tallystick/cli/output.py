@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 from tallystick.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Mapping
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from rich.progress import Progress, TaskID
@@ -29,6 +29,7 @@ __all__ = [
     "paint",
     "plain",
     "print_document",
+    "print_grid",
     "quiet_stdout",
     "say",
     "table",
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 BAR_AFTER_SECONDS = 2.0
+WIDE = 400  # columns of what is no terminal
 COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
 
 
@@ -112,6 +114,25 @@ def table(rows: Iterable[tuple[str, ...]]) -> list[str]:
 
 def _shown(part: str) -> str:
     return part if isinstance(part, Painted) else visible(part)
+
+
+def print_grid(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table with a heading; off a terminal as wide as it has to be, and plain."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(box=SIMPLE_HEAD)
+    for number, name in enumerate(header):
+        grid.add_column(name, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*row)
+    console = Console(file=sys.stdout, highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = WIDE
+    say()
+    say(paint(title, "bold"))
+    console.print(grid)
 
 
 @contextmanager

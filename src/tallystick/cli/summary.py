@@ -33,18 +33,19 @@ def tell_run(document: Mapping[str, Any]) -> None:
     say()
     for line in table((name, _shown(value)) for name, value in document["metrics"].items()):
         say(line)
-    _tell_refusals(document["refused"])
+    _tell_refusals(document["refused"], document["decisions"])
     say()
     for line in table(_roots(document)):
         say(line)
     say(_verdict(document))
 
 
-def _tell_refusals(refused: list[Mapping[str, Any]]) -> None:
+def _tell_refusals(refused: list[Mapping[str, Any]], decisions: Mapping[str, Any]) -> None:
     if not refused:
         return
     say()
-    say(f"{len(refused)} updates were refused:")
+    sides = (_share(decisions[side], side) for side in ("honest", "malicious"))
+    say(f"{len(refused)} updates were refused: {', '.join(filter(None, sides))}")
     rows = [
         (f"  round {one['round']}", one["member"], one["reason"], one["update"][:SHOWN])
         for one in refused[:MOST_REFUSALS]
@@ -53,6 +54,15 @@ def _tell_refusals(refused: list[Mapping[str, Any]]) -> None:
         say(line)
     if len(refused) > MOST_REFUSALS:
         say(f"  and {len(refused) - MOST_REFUSALS} more")
+
+
+def _share(side: Mapping[str, Any], name: str) -> str:
+    """Return how many of a side's updates were refused, and why."""
+    if not side["updates"]:
+        return ""
+    why = ", ".join(f"{reason} {count}" for reason, count in side["reasons"].items())
+    told = f"{side['refused']} of {side['updates']} from {name} members"
+    return f"{told} ({why})" if why else told
 
 
 def _roots(document: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ on without it. A child process (`tallystick.federation.child`) can be ended; it 
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,14 +21,14 @@ T = TypeVar("T")
 
 
 def within(limit_seconds: float | None, work: Callable[[], T]) -> T:
-    """Return what ``work`` returns, if it does so in time; no limit runs it right here.
+    """Return what ``work`` returns, if it does so in time; without a limit it runs right here.
 
     Raises
     ------
     TrainerError
         It is still running after ``limit_seconds``.
     """
-    if limit_seconds is None:
+    if limit_seconds is None or limit_seconds == math.inf:
         return work()
     results: list[Any] = []
     errors: list[BaseException] = []

@@ -38,11 +38,16 @@ class Foreseen:
 
 
 class FoldCache:
-    """Attested folds by their inputs: members in one process compute each of them once."""
+    """Attested folds by their inputs: members in one process compute each of them once.
+
+    What follows from where a task stands is remembered too, for the newest state: they all look at
+    the same one in turn.
+    """
 
     def __init__(self) -> None:
         """Start empty."""
         self._outputs: dict[tuple[Key, bytes], Output] = {}
+        self._newest: tuple[tuple[bytes, bytes], tuple[Foreseen, ...]] | None = None
 
     def fold(self, step: Step, inputs: Inputs, workbench: Workbench) -> tuple[bytes, Output]:
         """Return the root of the inputs and the fold's output."""
@@ -55,14 +60,26 @@ class FoldCache:
             self._outputs[inputs.key, root] = known
         return root, known
 
+    def recall(self, view: TaskView) -> tuple[Foreseen, ...] | None:
+        """Return what follows from where the task stands, if it is known."""
+        if self._newest is None or self._newest[0] != (view.row.id, view.state.root):
+            return None
+        return self._newest[1]
+
+    def keep(self, view: TaskView, found: tuple[Foreseen, ...]) -> None:
+        """Remember all that follows from where the task stands."""
+        self._newest = ((view.row.id, view.state.root), found)
+
 
 def foresee(
     view: TaskView, listed: Output | None, workbench: Workbench, cache: FoldCache
-) -> Iterator[Foreseen]:
-    """Yield the attested outputs that follow from where the task stands, in order.
+) -> tuple[Foreseen, ...]:
+    """Return the attested outputs that follow from where the task stands, in order.
 
     Parameters
     ----------
+    view
+        On a committed state, without pending changes.
     listed
         What the open stage will yield if all its artefacts are held; `None` when the open stage is
         itself attested.
@@ -71,6 +88,22 @@ def foresee(
     -----
     Ends quietly where a blob is missing: whoever lacks one cannot attest.
     """
+    known = cache.recall(view)
+    if known is not None:
+        return known
+    found: list[Foreseen] = []
+    try:
+        for each in _follow(view, listed, workbench, cache):
+            found.append(each)  # noqa: PERF402 - what was found before a blob is missing counts
+    except UnavailableError:
+        return tuple(found)
+    cache.keep(view, tuple(found))
+    return tuple(found)
+
+
+def _follow(
+    view: TaskView, listed: Output | None, workbench: Workbench, cache: FoldCache
+) -> Iterator[Foreseen]:
     steps = view.plan.phases[view.row.phase]
     position = view.row.position
     assumed: dict[str, Output] = {}
@@ -90,10 +123,7 @@ def foresee(
                 if step.stage.of and not inputs.live:
                     outputs.append(Output())
                     continue
-                try:
-                    root, output = cache.fold(step, inputs, workbench)
-                except UnavailableError:
-                    return
+                root, output = cache.fold(step, inputs, workbench)
                 outputs.append(output)
                 yield Foreseen(step, ahead.key(step, group), root, output)
         elif step.on_ledger and not step.writes:

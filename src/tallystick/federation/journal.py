@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from io import BytesIO, FileIO
 from typing import TYPE_CHECKING
 
 from tallystick.codec import Record, decode, encode
@@ -33,7 +34,7 @@ class Line(Record):
 
 
 class Journal:
-    """Records by key, kept in a file.
+    """Records by key, kept in a file, or without a path for as long as the process lives.
 
     Raises
     ------
@@ -41,13 +42,12 @@ class Journal:
         The file is damaged before its end; it stays as it is.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         """Open the file and read what is whole."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self._is_new = not path.exists()
+        self._is_new = path is not None and not path.exists()
         self._records: dict[bytes, Artefact | Opinion | Complaint] = {}
-        self._file = path.open("a+b", buffering=0)
+        self._file = _open(path)
         self._dirty = False
         try:
             self._size = self._load()
@@ -82,6 +82,8 @@ class Journal:
 
     def flush(self) -> None:
         """Return when everything recorded survives power loss."""
+        if self._path is None:
+            return
         if self._dirty:
             os.fsync(self._file.fileno())
             self._dirty = False
@@ -97,7 +99,7 @@ class Journal:
     def _load(self) -> int:
         """Read every line, cut off a torn last one, and return the size of what is whole."""
         self._file.seek(0)
-        data = self._file.readall()
+        data = self._file.read()
         at, number = 0, 1
         while at < len(data):
             end = _end_of(data, at)
@@ -111,6 +113,13 @@ class Journal:
             self._records.setdefault(encode(line.key), line.record)
             at, number = end, number + 1
         return at
+
+
+def _open(path: Path | None) -> FileIO | BytesIO:
+    if path is None:
+        return BytesIO()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("a+b", buffering=0)
 
 
 def _end_of(data: bytes, at: int) -> int | None:

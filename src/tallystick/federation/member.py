@@ -121,20 +121,22 @@ class Member:
         engine: Engine,
         trainer: Trainer,
         workbench: Workbench,
-        folder: Path,
+        folder: Path | None,
         habits: Habits | None = None,
     ) -> None:
-        """Open the folder and go on where it left off.
+        """Open the folder and go on where it left off; without one it remembers while it lives.
 
         Raises
         ------
         UnavailableError
             Another process works as this member, or its journal is damaged.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as opened:
-            opened.enter_context(closing(Lock(folder)))
-            self._journal = opened.enter_context(closing(Journal(folder / "journal")))
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                opened.enter_context(closing(Lock(folder)))
+            journal = Journal(None if folder is None else folder / "journal")
+            self._journal = opened.enter_context(closing(journal))
             self._opened_folder = opened.pop_all()
         self.identity = identity
         self._engine = engine

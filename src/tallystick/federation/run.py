@@ -192,21 +192,22 @@ def simulate(  # noqa: PLR0913 - one call, many options
         held.callback(federation.close)
         row = federation.run(federation.propose(terms))
         seconds = time.perf_counter() - started
-        return _finish(federation, asked, terms, row, seconds=seconds, evaluate=evaluate)
+        return _finish(federation, folder, asked, row, seconds=seconds, evaluate=evaluate)
 
 
 def _finish(
     federation: Federation,
+    folder: Path,
     task: Task,
-    terms: Terms,
     row: TaskRow,
     *,
     seconds: float,
     evaluate: bool,
 ) -> Run:
     """Write what the run leaves behind; repeating it writes the same bytes."""
-    folder, engine = federation.folder, federation.engine
+    engine = federation.engine
     history = read_engine(engine, row.id)
+    terms = history.terms
     models = _models(history)
     completed = sum(found.phase == ROUND and found.completed for found in history.rounds)
     bundle = folder / "run.tally"

@@ -30,7 +30,8 @@ from tallystick.ledger.genesis import Founder, Genesis, Key, Limits
 from tallystick.ledger.messages import ProposeTask
 from tallystick.ledger.terms import task_id
 from tallystick.storage.blobs import FileBlobs
-from tallystick.storage.sqlite import LedgerStore
+from tallystick.storage.sqlite import MEMORY, LedgerStore
+from tallystick.tensors.memory import MemoryBlobs
 from tallystick.tensors.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class Setup:
     durable
         Flush journals and blobs to disk, as a member on its own machine would.
     isolate, limit_seconds
-        Train in child processes; how long a trainer may take, the window's length by default.
+        Train in child processes; how long a trainer may take, the window's length by default. No
+        end (`math.inf`) spares trainers that are known to end a thread each time.
     outsiders
         Members of the ledger that are no party to the task.
     limits
@@ -118,12 +120,13 @@ def simulated_genesis(
 
 
 class Federation:
-    """Members, their ledger and their blobs in one folder.
+    """Members, their ledger and their blobs in one folder, or in memory.
 
     Parameters
     ----------
     folder
-        Where everything is kept; a run it holds already goes on.
+        Where everything is kept; a run it holds already goes on. `None` keeps it in memory, and
+        nothing is left when the process ends: the same blocks and roots, sooner.
 
     Raises
     ------
@@ -131,24 +134,25 @@ class Federation:
         Another process runs this federation, or one of its members.
     """
 
-    def __init__(self, folder: Path, setup: Setup, seed: int) -> None:
+    def __init__(self, folder: Path | None, setup: Setup, seed: int) -> None:
         """Found the ledger or open it, and let the members sit down."""
         names = tuple(sorted({*setup.trainers, *setup.outsiders}))
         check_names(names)
         self.folder = folder
         self.setup = setup
         self.seed = seed
-        folder.mkdir(parents=True, exist_ok=True)
+        self.blobs: FileBlobs | MemoryBlobs = MemoryBlobs()
         self._folds = FoldCache()
         self._children = Children()
         self.members: dict[str, Member] = {}
         with ExitStack() as opened:
-            store = LedgerStore(folder / "ledger.db")
+            store = LedgerStore(_ledger_in(folder))
             opened.callback(store.close)
             genesis = simulated_genesis("simulation", names, seed, setup.limits)
             self.engine = Solo(store, genesis, secret_of(seed, genesis.sealer, "validator"))
-            self.blobs = FileBlobs(folder / "blobs", durable=setup.durable, grouped=True)
-            opened.callback(self.blobs.close)
+            if folder is not None:
+                self.blobs = FileBlobs(folder / "blobs", durable=setup.durable, grouped=True)
+                opened.callback(self.blobs.close)
             self.workbench = Workbench(self.blobs)
             self._flushers = ThreadPoolExecutor(FLUSHERS, thread_name_prefix="flush")
             opened.callback(self._flushers.shutdown)
@@ -166,7 +170,8 @@ class Federation:
         task = task_id(terms)
         if self.engine.state.get(TASKS, task) is None:
             if self.engine.state.get(NAMES, terms.name) is not None:
-                msg = f"the ledger in {self.folder} has another task named '{terms.name}'"
+                where = self.folder or "memory"
+                msg = f"the ledger in {where} has another task named '{terms.name}'"
                 raise ConfigError(msg)
             self.members[terms.owner].send(ProposeTask(terms))
             self.engine.seal(self.engine.head.time + BLOCK)
@@ -217,7 +222,7 @@ class Federation:
 
     def _flush(self) -> None:
         """Make durable what members said; nothing leaves this process before a block is sealed."""
-        if self.setup.durable:
+        if self.setup.durable and isinstance(self.blobs, FileBlobs):
             flushed = self._flushers.map(Member.flush, self.members.values())
             self.blobs.flush()
             deque(flushed, maxlen=0)  # waits, and raises what a flush raised
@@ -262,8 +267,16 @@ class Federation:
             peers=self.members if name in dishonest else {},
             flush=False,
         )
-        folder = self.folder / "members" / name
+        folder = None if self.folder is None else self.folder / "members" / name
         return Member(identity, self.engine, setup.trainers[name], self.workbench, folder, habits)
+
+
+def _ledger_in(folder: Path | None) -> Path | str:
+    """Return where the ledger's file is."""
+    if folder is None:
+        return MEMORY
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / "ledger.db"
 
 
 def check_names(names: tuple[str, ...]) -> None:

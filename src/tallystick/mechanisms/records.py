@@ -8,6 +8,7 @@ attestations and proofs all refer to it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Annotated
 
 import msgspec
@@ -138,7 +139,7 @@ class Fault(Record, tag="f"):
     reason: U16
 
 
-class Output(Record):
+class Output(Record, dict=True, gc=True):
     """What a stage yields: ordered subjects, effects that contracts apply, or a void cause."""
 
     subjects: Annotated[tuple[Subject, ...], msgspec.Meta(max_length=MAX_SUBJECTS)] = ()
@@ -155,9 +156,9 @@ class Output(Record):
         """The faults among the effects, which are kept even when the rest is void."""
         return tuple(effect for effect in self.effects if isinstance(effect, Fault))
 
-    @property
+    @cached_property
     def root(self) -> bytes:
-        """RFC 6962 root over the header, each subject and each effect."""
+        """RFC 6962 root over the header, each subject and each effect; computed once."""
         header = encode((self.void, len(self.subjects), len(self.effects)))
         return list_root([header, *map(encode, self.subjects), *map(encode, self.effects)])
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from tallystick.ledger.kernel import Outcome
 
-__all__ = ["LedgerStore"]
+__all__ = ["MEMORY", "LedgerStore"]
+
+MEMORY = ":memory:"  # instead of a path: gone when it is closed
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -41,7 +43,7 @@ class LedgerStore:
     """Blocks, state rows, receipts and log leaves of one ledger."""
 
     def __init__(self, path: Path | str) -> None:
-        """Open or create the file.
+        """Open or create the file, or keep everything in `MEMORY`.
 
         Raises
         ------
@@ -68,7 +70,7 @@ class LedgerStore:
         UnavailableError
             Another process adds blocks to this ledger.
         """
-        if self._lock is None:
+        if self._lock is None and self._path != Path(MEMORY):
             self._lock = Lock(self._path)
 
     def close(self) -> None:

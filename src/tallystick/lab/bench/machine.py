@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from multiprocessing.connection import Connection
 
-__all__ = ["Measure", "check_counts", "describe_machine", "in_child", "peak_memory_bytes"]
+__all__ = [
+    "Measure",
+    "check_counts",
+    "describe_machine",
+    "in_child",
+    "peak_memory_bytes",
+    "usable_cores",
+]
 
 T = TypeVar("T")
 
@@ -63,13 +70,20 @@ def describe_machine() -> dict[str, Any]:
 
     return {
         "cpu": _processor(),
-        "cores": _usable_cores(),
+        "cores": usable_cores(),
         "memory_bytes": _memory_bytes(),
         "system": f"{platform.system()} {platform.release()}",
         "file_system": _file_system(Path(tempfile.gettempdir())),
         "python": platform.python_version(),
         "numpy": np.__version__,
     }
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def check_counts(**counts: int) -> None:
@@ -160,12 +174,6 @@ def _processor() -> str:
         if name.strip() == "model name":
             return value.strip()
     return platform.processor() or platform.machine()
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _memory_bytes() -> int | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallystick.codec import decode
+from tallystick.lab.decisions import read_decisions
 from tallystick.ledger.collect.notes import Note, Signed
 from tallystick.ledger.contracts import accounts
 from tallystick.ledger.kernel import Kernel
@@ -138,20 +139,12 @@ def update_bytes(path: Path) -> list[int]:
 
 def honest_refusals(run: Run, dishonest: frozenset[str]) -> Honest:
     """Count the honest members' updates and how many were refused, for whatever reason."""
-    sent: dict[str, int] = {}
-    refused: dict[str, int] = {}
-    for found in run.history.rounds:
-        for _, member in run.history.updates(found):
-            if found.phase == ROUND and member not in dishonest:
-                sent[member] = sent.get(member, 0) + 1
-    for refusal in run.history.refusals:
-        if refusal.member in sent:
-            refused[refusal.member] = refused.get(refusal.member, 0) + 1
-    worst = max(sorted(sent), key=lambda name: refused.get(name, 0) / sent[name], default="")
+    found = read_decisions(run.history, dishonest)
+    honest, worst = found.of(malicious=False), found.worst_treated
     return Honest(
-        sum(sent.values()),
-        sum(refused.values()),
-        worst,
-        refused.get(worst, 0),
-        sent.get(worst, 0),
+        honest.sent,
+        honest.refused,
+        "" if worst is None else worst.member,
+        0 if worst is None else worst.refused,
+        0 if worst is None else worst.sent,
     )

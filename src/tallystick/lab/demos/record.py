@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from tallystick.lab.decisions import read_decisions
 from tallystick.lab.demos import promises
 from tallystick.lab.demos.audit import honest_refusals, replay_blocks, update_bytes
 from tallystick.lab.demos.checks import Check, at_most, holds, same
@@ -115,6 +116,10 @@ def _honest(story: Story) -> Iterable[Check]:
         "worst_treated_refused": honest.worst_refused,
         "worst_treated_updates": honest.worst_sent,
     }
+    malicious = read_decisions(story.run.history, frozenset(world.attackers)).of(malicious=True)
+    if malicious.sent:
+        story.metrics["malicious_updates"] = malicious.sent
+        story.metrics["malicious_accepted"] = malicious.sent - malicious.refused
     bound = promises.honest_bound(world)
     if bound is None or not honest.sent:
         return

@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tallystick.lab.decisions import read_decisions
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -89,6 +91,7 @@ class DemoResult:
                 }
                 for found in run.history.refusals
             ],
+            "decisions": read_decisions(run.history, frozenset(self.attackers)).to_json(),
             "genesis": run.genesis,
             "height": run.height,
             "state_root": run.state_root,

@@ -172,6 +172,7 @@ def parse_reference(text: str) -> tuple[str, int]:
     return match[1], back
 
 
+@lru_cache(maxsize=1024)
 def parse_who(text: str) -> tuple[tuple[bool, str, bool], ...]:
     """Return the terms of a roster expression: (added, name, other groups).
 

@@ -6,6 +6,7 @@ stages that have not closed yet, so that signatures can be given before a stage 
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from tallystick.codec import encode
@@ -29,6 +30,7 @@ __all__ = ["TaskView", "attested_message", "inputs_root", "subject_of", "view_ta
 
 MOST_ATTESTERS = 32
 DRAWN_ATTESTERS = 16
+SEAT_ORDER = attrgetter("member", "group")  # as seats compare, sooner
 
 
 def view_task(state: State, task: bytes) -> TaskView | None:
@@ -105,7 +107,8 @@ class TaskView:
                 elif inside:
                     chosen.setdefault(seat.member, seat)
         active = set(active_members(self.state))
-        return tuple(sorted(seat for seat in chosen.values() if seat.member in active))
+        kept = (seat for seat in chosen.values() if seat.member in active)
+        return tuple(sorted(kept, key=SEAT_ORDER))
 
     def attesters(self, step: Step, group: str, *, everybody: bool) -> tuple[Seat, ...]:
         """Return who attests: the roster, or above 32 seats a committee drawn by the beacon."""
