@@ -33,7 +33,7 @@ help: ## list the targets
 
 .venv/.ready: .venv/.demo
 	@echo "Adding the developer's tools ..."
-	@$(PIP) --no-build-isolation -e '.[demo,dev]'
+	@$(PIP) --no-build-isolation -e '.[demo,dev,dask]'
 	@touch $@
 
 setup: .venv/.ready ## make .venv with everything pinned in constraints.txt

@@ -5,12 +5,11 @@ import json
 import sys
 from concurrent.futures import Executor, Future
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
 from tallystick.errors import ConfigError, MissingExtraError
-from tallystick.lab.attacks.attack import Attack, Composite
 from tallystick.lab.attacks.registry import all_attacks
 from tallystick.lab.decisions import read_decisions
 from tallystick.lab.demos.options import silent
@@ -131,32 +130,12 @@ def test_updates_are_counted_by_whose_they_are():
     assert [each.member for each in decisions.members if each.malicious] == ["site-5"]
 
 
-@dataclass(frozen=True, slots=True)
-class Wishful(Attack):
-    """Wants one thing of a model."""
+def test_a_backdoor_is_measured_by_the_rows_it_misleads():
+    cell = planned(recipes=["standard"], attacks=["backdoor:5=2"], seeds=1, rounds=1).cells[0]
 
-    rate: float = 0.25
+    (row,) = run_cell(cell)["rounds"]
 
-    def success(self, model, table):
-        return self.rate if len(table) and "weights" in model else None
-
-
-@pytest.mark.parametrize(
-    ("attacks", "found"),
-    [
-        ([Wishful()], 0.25),
-        ([Wishful(), Wishful(rate=0.75)], 0.75),
-        ([Composite(attacks=(Attack(), Wishful()))], 0.25),
-        ([Attack()], None),
-        ([], None),
-    ],
-)
-def test_an_attack_that_wants_something_else_is_asked_for_its_success(attacks, found):
-    world = planned(attacks=["none=0"], seeds=1).cells[0].world()
-    attacked = replace(world, attackers=dict(zip(world.members, attacks, strict=False)))
-
-    assert attacked.attack_success({"weights": None}) == found
-    assert attacked.attack_success(None) is None
+    assert 0 <= row["attack_success"] <= 1
 
 
 # --- folders
