@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
 from tallystick.codec import encode
 from tallystick.errors import ConfigError, UnavailableError
 from tallystick.federation.arrays import TrainerError
-from tallystick.federation.trainer import evaluate_once, score_bps, train_once
+from tallystick.federation.privacy import check_tables
+from tallystick.federation.trainer import contribute_once, evaluate_once, score_bps, train_once
 from tallystick.mechanisms.records import Artefact
+from tallystick.mechanisms.theory.protection import ROW, ClippedSum
 from tallystick.tensors.model import open_model
-from tallystick.tensors.update import quantise
+from tallystick.tensors.update import quantise, write_update
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tallystick.federation.arrays import Arrays
     from tallystick.federation.conduct import Conduct
     from tallystick.federation.trainer import Trainer
     from tallystick.ledger.terms import Terms
     from tallystick.mechanisms.rule import Inputs
-    from tallystick.tensors.spec import Blobs
+    from tallystick.mechanisms.theory.protection import Protection
+    from tallystick.tensors.spec import Blobs, ModelSpec
     from tallystick.tensors.workbench import Workbench
 
 __all__ = ["MemberDesk", "settings_of", "training_seed"]
@@ -45,6 +50,13 @@ def training_seed(task: bytes, round_: int, member: str) -> int:
     return int.from_bytes(digest[:4], "little")
 
 
+class Limits(TypedDict):
+    """How a trainer is run."""
+
+    limit_seconds: float | None
+    isolate: bool
+
+
 class MemberDesk:
     """What a rule's ``act`` may ask of its member.
 
@@ -52,6 +64,8 @@ class MemberDesk:
     ----------
     isolate
         Train in a child process, so that a trainer that dies costs one turn.
+    dataset
+        The root of the data set this member trains on; empty when it has registered none.
 
     Attributes
     ----------
@@ -68,6 +82,7 @@ class MemberDesk:
         conduct: Conduct,
         *,
         isolate: bool = False,
+        dataset: bytes = b"",
     ) -> None:
         """Sit down."""
         self._member = member
@@ -76,6 +91,7 @@ class MemberDesk:
         self._workbench = workbench
         self._conduct = conduct
         self._isolate = isolate
+        self._dataset = dataset
         self._settings = settings_of(terms)
         self.limit_seconds: float | None = None
 
@@ -89,8 +105,11 @@ class MemberDesk:
         """Where this member keeps bytes."""
         return self._workbench.blobs
 
-    def train(self, inputs: Inputs) -> Artefact:
+    def train(self, inputs: Inputs, protection: Protection | None = None) -> Artefact:
         """See `Desk.train`.
+
+        Noise comes from the operating system, never from a seed. A member whose conduct changes its
+        update sends that as it is: nobody else can see whether it was clipped or covered.
 
         Raises
         ------
@@ -104,26 +123,38 @@ class MemberDesk:
             raise TrainerError(msg)
         parent = open_model(self.blobs.open(inputs.parent[0]), inputs.model.parameters)
         arrays = parent.arrays()
-        result = train_once(
-            self._trainer,
-            arrays,
-            self._config(inputs),
-            limit_seconds=self.limit_seconds,
-            isolate=self._isolate,
-        )
+        honest, count, covered = self._work(arrays, inputs, inputs.model, protection)
         generator = np.random.default_rng([self._seed(inputs), 1])
-        trained = self._conduct.poison_update(result.parameters, arrays, generator)
+        trained = self._conduct.poison_update(honest, arrays, generator)
         if trained is None:
             msg = "nothing to submit"
             raise TrainerError(msg)
         writer = self.blobs.create()
         try:
-            root, size = quantise(parent, trained, inputs.model, writer)
+            if protection is not None and covered is not None and trained is honest:
+                steps = covered.protect(protection.law, os.urandom)
+                root, size = write_update(steps, inputs.model, writer)
+            else:
+                root, size = quantise(parent, trained, inputs.model, writer)
         except ConfigError as error:
             writer.abort()
             raise TrainerError(str(error)) from error
-        weight = 1 if self._terms.weights[0] == "equal" else max(1, result.num_examples)
+        weight = 1 if self._terms.weights[0] == "equal" else max(1, count)
         return Artefact(root, size, (inputs.parent[0],), min(weight, 2**32 - 1))
+
+    def enrol(self) -> Artefact:
+        """See `Desk.enrol`.
+
+        Raises
+        ------
+        TrainerError
+            This member has no data set to name, or the terms would understate what is spent.
+        """
+        check_tables(self._terms)
+        if not self._dataset:
+            msg = "no data set is registered here"
+            raise TrainerError(msg, hint="register one and declare its budget")
+        return Artefact(self._dataset, 0)
 
     def evaluate(self, inputs: Inputs, parent: tuple[bytes, int], update: bytes | None) -> int:
         """See `Desk.evaluate`."""
@@ -165,6 +196,28 @@ class MemberDesk:
             return False
         return True
 
+    def _work(
+        self, arrays: Arrays, inputs: Inputs, model: ModelSpec, protection: Protection | None
+    ) -> tuple[Arrays, int, ClippedSum | None]:
+        """Return new parameters, how many examples they took, and what noise is still to cover."""
+        limits: Limits = {"limit_seconds": self.limit_seconds, "isolate": self._isolate}
+        config = self._config(inputs)
+        if protection is None:
+            result = train_once(self._trainer, arrays, config, **limits)
+            return result.parameters, result.num_examples, None
+        try:
+            total = ClippedSum(model, protection.clipping_norm_micros)
+        except ConfigError as error:
+            raise TrainerError(str(error), hint=error.hint) from error
+        if protection.unit == ROW:
+            contribute_once(self._trainer, arrays, config, total, **limits)
+            count = total.count
+        else:
+            result = train_once(self._trainer, arrays, config, **limits)
+            total.add(_change(result.parameters, arrays))
+            count = result.num_examples
+        return total.applied(arrays), count, total
+
     def _seed(self, inputs: Inputs) -> int:
         return training_seed(inputs.key.task, inputs.key.round, self._member)
 
@@ -175,3 +228,9 @@ class MemberDesk:
             "seed": self._seed(inputs),
             "member": self._member,
         }
+
+
+def _change(new: Arrays, old: Arrays) -> Arrays:
+    """Return what changed as one contribution, in float64."""
+    wide = {name: (new[name].astype(np.float64), old[name].astype(np.float64)) for name in old}
+    return {name: (after - before)[None] for name, (after, before) in wide.items()}

@@ -27,6 +27,7 @@ from tallystick.ledger.collect.beacon import seal_of
 from tallystick.ledger.collect.row import COSIGN_DOMAIN
 from tallystick.ledger.collect.rows import LIVE, RECORDS, STAGES, MemberRow
 from tallystick.ledger.collect.view import TaskView, attested_message, view_task
+from tallystick.ledger.contracts import budgets
 from tallystick.ledger.messages import Collect, Entry, Message, Open, Opening
 from tallystick.ledger.transaction import Body, last_nonce, sign_transaction
 from tallystick.mechanisms.draws import ticket
@@ -87,6 +88,8 @@ class Habits:
         Attested folds shared with other members of the same process.
     allies
         Members a dishonest one works with.
+    dataset
+        The root of the data set it trains on, registered and with a budget; empty without one.
     flush
         Whether the member flushes its journal itself before anything leaves; where several share a
         process, that process flushes for all before it seals.
@@ -98,6 +101,7 @@ class Habits:
     conduct: Conduct = HONEST
     cache: FoldCache = field(default_factory=FoldCache)
     allies: frozenset[str] = frozenset()
+    dataset: bytes = b""
     flush: bool = True
 
 
@@ -210,6 +214,7 @@ class Member:
         record = self._journal.get(key)
         if record is None:
             try:
+                self._check_budget(view, step)
                 record = self._act(view, step, key)
             except UnavailableError as error:
                 LOG.info("%s waits: %s", self.identity.member, error)
@@ -224,6 +229,15 @@ class Member:
         if not step.stage.sealed:
             return record
         return Seal(seal_of(key, record, self.identity.member, self.identity.salt(key)))
+
+    def _check_budget(self, view: TaskView, step: Step) -> None:
+        """Pass the turn rather than train what the ledger would not take."""
+        if step.charge is not None:
+            me = self.identity.member
+            try:
+                budgets.charged(view.state, me, view.dataset(step, me), step.charge)
+            except RejectedError as error:
+                raise TrainerError(str(error)) from error
 
     def _act(self, view: TaskView, step: Step, key: Key) -> Artefact | Opinion | Complaint | None:
         inputs = view.inputs(step, key.group)
@@ -349,6 +363,7 @@ class Member:
                 self._workbench,
                 habits.conduct,
                 isolate=habits.isolate,
+                dataset=habits.dataset,
             )
         return desk
 

@@ -24,8 +24,9 @@ from tallystick.federation.conduct import HONEST, Conduct
 from tallystick.federation.foresight import FoldCache
 from tallystick.federation.member import Habits, Identity, Member
 from tallystick.ledger.collect.rows import LIVE, NAMES, STAGES, TASKS, TaskRow
+from tallystick.ledger.contracts import registry
 from tallystick.ledger.genesis import Founder, Genesis, Key
-from tallystick.ledger.messages import ProposeTask
+from tallystick.ledger.messages import DeclareBudget, ProposeTask, RegisterDataset
 from tallystick.ledger.terms import task_id
 from tallystick.storage.blobs import FileBlobs
 from tallystick.storage.sqlite import LedgerStore
@@ -64,6 +65,9 @@ class Setup:
         Train in child processes; how long a trainer may take, the window's length by default.
     outsiders
         Members of the ledger that are no party to the task.
+    budget
+        Epsilon and delta, in billionths and 10^-12, that every member's data set may spend in all;
+        `None` registers no data set.
     watch
         Called after every sealed block with the federation; for probes and progress.
     """
@@ -74,12 +78,18 @@ class Setup:
     isolate: bool = False
     limit_seconds: float | None = None
     outsiders: tuple[str, ...] = ()
+    budget: tuple[int, int] | None = None
     watch: Callable[[Federation], None] | None = None
 
 
 def secret_of(seed: int, member: str, what: str) -> bytes:
     """Return a trial key or salt secret: reproducible, and so worthless outside simulations."""
     return sha256("trial", what.encode(), str(seed).encode(), member.encode())
+
+
+def dataset_of(seed: int, member: str) -> bytes:
+    """Return the root under which a simulation registers a member's data set: made up."""
+    return secret_of(seed, member, "dataset")
 
 
 def simulated_genesis(name: str, members: tuple[str, ...], seed: int) -> Genesis:
@@ -138,6 +148,7 @@ class Federation:
 
     def propose(self, terms: Terms) -> bytes:
         """Propose the task unless the ledger has it; return its id."""
+        self._declare_budgets()
         task = task_id(terms)
         if self.engine.state.get(TASKS, task) is None:
             if self.engine.state.get(NAMES, terms.name) is not None:
@@ -149,6 +160,18 @@ class Federation:
             msg = "the ledger refused the task"
             raise InvariantError(msg)
         return task
+
+    def _declare_budgets(self) -> None:
+        """Register every member's data set with its budget, unless the ledger has it."""
+        if self.setup.budget is None:
+            return
+        for name, member in self.members.items():
+            root = dataset_of(self.seed, name)
+            if registry.dataset(self.engine.state, root) is None:
+                member.send(RegisterDataset(root, 0))
+                member.send(DeclareBudget(root, *self.setup.budget))
+        if self.engine.pending:
+            self.engine.seal(self.engine.head.time + BLOCK)
 
     def run(self, task: bytes) -> TaskRow:
         """Run until the task has ended; return its final row."""
@@ -220,6 +243,7 @@ class Federation:
             cache=self._folds,
             allies=dishonest if name in dishonest else frozenset(),
             flush=False,
+            dataset=b"" if setup.budget is None else dataset_of(self.seed, name),
         )
         folder = self.folder / "members" / name
         return Member(identity, self.engine, setup.trainers[name], self.workbench, folder, habits)

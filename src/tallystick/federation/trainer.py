@@ -20,6 +20,7 @@ from tallystick.errors import ConfigError
 from tallystick.federation.arrays import Arrays, TrainerError, as_arrays, check_arrays
 from tallystick.federation.child import Facts, run_child
 from tallystick.federation.deadline import within
+from tallystick.mechanisms.theory.protection import ClippedSum
 from tallystick.tensors.paging import drop_pages
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "TrainerError",
     "as_arrays",
     "as_trainer",
+    "contribute_once",
     "evaluate_once",
     "read_only",
     "score_bps",
@@ -194,6 +196,44 @@ def train_once(
     return TrainResult(arrays, facts["num_examples"], facts["metrics"])
 
 
+def contribute_once(
+    trainer: Trainer,
+    parameters: Mapping[str, np.ndarray],
+    config: Mapping[str, Any],
+    into: ClippedSum,
+    *,
+    limit_seconds: float | None = None,
+    isolate: bool = False,
+) -> None:
+    """Clip and add up the contributions of the trainer's rows.
+
+    Parameters
+    ----------
+    trainer
+        Has a method ``contributions(parameters, config)`` that yields batches: for each tensor of
+        the model an array with one axis more in front, the rows. What it says of a row may depend
+        on the parameters and on that row, on no other.
+    into
+        Where they are added.
+    limit_seconds, isolate
+        As in `train_once`.
+
+    Raises
+    ------
+    TrainerError
+        There is no such method, it raised, ran too long, or yielded other names or shapes.
+    """
+    if not callable(getattr(trainer, "contributions", None)):
+        msg = "the trainer has no contributions(), and epsilon is to protect a row"
+        raise TrainerError(msg, hint='give it one, or say unit = "update" in the stage')
+    arguments = (trainer, dict(parameters), dict(config), into)
+    if isolate:
+        arrays, facts = run_child(_contribute, arguments, limit_seconds=limit_seconds)
+    else:
+        arrays, facts = within(limit_seconds, lambda: _contribute(*arguments))
+    into.merge(arrays, facts["num_examples"])
+
+
 def evaluate_once(
     trainer: Trainer,
     parameters: Mapping[str, np.ndarray],
@@ -265,6 +305,22 @@ def _train(
         "num_examples": _num_examples(num_examples),
         "metrics": _metrics(rest[0] if rest else {}),
     }
+
+
+def _contribute(
+    trainer: Any,  # noqa: ANN401 - a trainer with a further method
+    parameters: Mapping[str, np.ndarray],
+    config: Mapping[str, Any],
+    empty: ClippedSum,
+) -> tuple[Arrays, Facts]:
+    total = empty.fresh()
+    copies = {name: np.array(array) for name, array in parameters.items()}
+    try:
+        for batch in trainer.contributions(copies, read_only(config)):
+            total.add(cast("Mapping[str, np.ndarray]", batch))
+    except (Exception, SystemExit) as error:  # a trainer may do anything
+        raise _failure(error, of=trainer.contributions) from error
+    return total.totals, {"num_examples": total.count}
 
 
 def _failure(error: BaseException, of: Callable[..., object]) -> TrainerError:
