@@ -42,7 +42,10 @@ FULL_SCORE_BPS = 10_000
 
 @runtime_checkable
 class Trainer(Protocol):
-    """A site's own training and judgement; its data never leave it."""
+    """A site's own training and judgement; its data never leave it.
+
+    Where a task protects rows, a trainer needs a third method, see `contribute_once`.
+    """
 
     def train(
         self, parameters: Arrays, config: Mapping[str, Any]

@@ -109,8 +109,9 @@ class ClippedSum:
 
     Notes
     -----
-    A contribution with a NaN or an infinity counts as no change. Lengths are of all float tensors
-    together, in squares of the finest step, as `tallystick.tensors.workbench` measures them.
+    A contribution with a NaN or an infinity, or too long for float64, counts as no change. Lengths
+    are of all float tensors together, in squares of the finest step, as
+    `tallystick.tensors.workbench` measures them.
     Memory: 8 bytes a parameter, and the batch in hand.
     """
 
