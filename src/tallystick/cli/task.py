@@ -11,7 +11,6 @@ import typer
 from tallystick.cli.options import Json
 from tallystick.cli.output import plain, print_document, quiet_stdout, say
 from tallystick.errors import ConfigError
-from tallystick.provenance.statement import privacy
 
 if TYPE_CHECKING:
     from tallystick.federation.privacy import Promise
@@ -57,6 +56,7 @@ def check(
     from tallystick.federation.privacy import budget_of, promises
     from tallystick.lab.check_task import load_checked
     from tallystick.ledger.terms import task_id
+    from tallystick.provenance.statement import privacy
 
     with quiet_stdout():
         cast, terms = load_checked(file)
@@ -102,6 +102,8 @@ def _tell(terms: Terms) -> None:
 
 
 def _promise(promise: Promise) -> str:
+    from tallystick.provenance.statement import privacy
+
     facts = [f"{name} = {value}" for name, value in promise.parameters.items()]
     spent = privacy(promise.epsilon_nanos, promise.delta_picos)
     return f"{promise.stage}: {promise.charges} charges come to {spent}; {', '.join(facts)}"
