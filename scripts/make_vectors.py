@@ -10,9 +10,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tallystick.crypto import hashes
 from tallystick.crypto.merkle_map import MapProof, MerkleMap
 from tallystick.mechanisms.theory import rdp
+from tallystick.tensors.arithmetic import norm_of
+from tallystick.tensors.memory import MemoryBlobs
+from tallystick.tensors.model import model_bytes
+from tallystick.tensors.spec import ModelSpec, Parameter
+from tallystick.tensors.workbench import Workbench
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -169,9 +176,50 @@ def accountant() -> Json:
     }
 
 
+def length_case(why: str, *parameters: Parameter) -> Json:
+    """Return the squared length of an update of a model of ``parameters``."""
+    values = {
+        each.name: [(-1) ** at * (7 * at + 3) for at in range(each.size)] for each in parameters
+    }
+    blobs = MemoryBlobs()
+    arrays = {name: np.array(row, np.int32) for name, row in values.items()}
+    root, _ = blobs.put(model_bytes(arrays))
+    squared = Workbench(blobs).norms((root,), ModelSpec(bytes(32), 0, parameters))[0]
+    return {
+        "why": why,
+        "parameters": [[each.name, each.size, each.dtype, each.exponent] for each in parameters],
+        "values": values,
+        "squared_length": str(squared),
+        "length": str(norm_of(squared)),
+    }
+
+
+def squared_length() -> Json:
+    """Return the vectors of an update's length: TEN-23 and TEN-24."""
+    single = Parameter("a", (3,), "F32", -24)
+    coarse, fine = Parameter("a", (2,), "F32", -20), Parameter("b", (3,), "F64", -24)
+    empty, other = Parameter("a", (0,), "F32", -60), Parameter("b", (3,), "F32", -4)
+    counts, half = Parameter("a", (2,), "I64", 0), Parameter("b", (2,), "BF16", -8)
+    return {
+        "why": "squared lengths in steps of the finest float tensor that has elements",
+        "cases": [
+            length_case("one tensor", single),
+            length_case("two exponents", coarse, fine),
+            length_case("an empty tensor's exponent does not count", empty, other),
+            length_case("integers do not count", counts, half),
+            length_case("nothing but integers", counts),
+        ],
+    }
+
+
 def main() -> None:
     """Write every file."""
-    made = {"merkle_map": merkle_map, "blob_root": blob_root, "accountant": accountant}
+    made = {
+        "merkle_map": merkle_map,
+        "blob_root": blob_root,
+        "squared_length": squared_length,
+        "accountant": accountant,
+    }
     for name, make in made.items():
         path = VECTORS / f"{name}.json"
         path.write_text(json.dumps(make(), indent=1) + "\n", encoding="utf-8")

@@ -10,7 +10,7 @@ import pytest
 from support.chaos import Chaos
 from support.play import Play
 from support.terms import RECIPES
-from support.world import World, digest, secret_of
+from support.world import World, digest, rotation, secret_of
 
 from tallystick.codec import decode, encode
 from tallystick.consensus import solo as module
@@ -171,7 +171,7 @@ def test_a_block_is_sealed_by_the_sealers_key(world, solo):
     forged = encode(SoloSeal(seal.key, bytes(64)))
     with pytest.raises(VerificationError, match="does not verify"):
         check_seal(solo.state, world.genesis, block.header, forged)
-    with pytest.raises(VerificationError, match="a key that 'alpha' does not have"):
+    with pytest.raises(VerificationError, match="a key that 'alpha' does not have for it"):
         check_seal(solo.state, world.genesis, block.header, encode(SoloSeal(7, seal.signature)))
 
 
@@ -198,6 +198,17 @@ def test_the_same_transaction_waits_once(world, solo):
 
     assert solo.submit(wire) == solo.submit(wire)
     assert solo.pending == 1
+
+
+def test_of_two_transactions_with_one_nonce_the_older_waits(world, solo):
+    first, second = (world.sign("bravo", Transfer("alpha", n), nonce=1) for n in (1, 2))
+    solo.submit(first.wire)
+    with pytest.raises(RejectedError) as refused:
+        solo.submit(second.wire)
+    solo.seal(world.now + 5)
+
+    assert refused.value.code == 104
+    assert solo.outcome(first.hash).code == 0
 
 
 def test_a_faulty_transaction_gets_a_code_too(world, solo, monkeypatch):
@@ -262,3 +273,49 @@ def test_rows_changed_on_disk_are_found_when_the_ledger_is_opened(world, solo, t
     with pytest.raises(UnavailableError, match="damaged"):
         Solo(store)
     store.close()
+
+
+def test_a_reader_that_opens_while_blocks_are_added_sees_one_moment(world, solo, tmp_path):
+    def add_block():
+        solo.submit(world.sign("bravo", Transfer("alpha", 1)).wire)
+        solo.seal(solo.head.time + 5)
+
+    class Slow(LedgerStore):
+        def rows(self):
+            found = super().rows()
+            add_block()
+            return found
+
+    add_block()
+    reader = Solo(Slow(tmp_path / "ledger.sqlite"))
+
+    assert reader.head.height == 1
+    assert solo.head.height == 2
+    assert [block.header.height for block in reader.blocks()] == [1]
+    reader.close()
+
+
+def test_one_process_seals(world, solo, tmp_path):
+    store = LedgerStore(tmp_path / "ledger.sqlite")
+
+    with pytest.raises(UnavailableError, match="in use"):
+        Solo(store, world.genesis, secret_of("alpha"))
+    store.close()
+
+
+def test_an_owner_key_seals_until_its_member_has_a_validator_key(world, tmp_path):
+    engine = Solo(LedgerStore(tmp_path / "ledger.sqlite"), world.genesis, secret_of("alpha"))
+    engine.submit(world.sign("alpha", rotation(world, "alpha", role="validator")).wire)
+    engine.seal(world.now + 1000)
+    with pytest.raises(ConfigError):
+        engine.seal(world.now + 2000)
+    engine.close()
+    engine = Solo(LedgerStore(tmp_path / "ledger.sqlite"), secret=secret_of("alpha", 1))
+    engine.seal(world.now + 2000)
+    (first, second), before = engine.blocks(), world.kernel.found()[0]
+
+    check_seal(before, world.genesis, first.header, first.evidence)
+    check_seal(engine.state, world.genesis, second.header, second.evidence)
+    with pytest.raises(VerificationError):
+        check_seal(engine.state, world.genesis, first.header, first.evidence)
+    engine.close()

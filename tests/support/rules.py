@@ -64,6 +64,7 @@ class AggregateHash:
     place: ClassVar[Place] = Place.ATTESTED
     record: ClassVar[type[Attestation]] = Attestation
     refs: ClassVar[tuple[str, ...]] = ("clip_over",)
+    lists: ClassVar[int] = 8
     yields_model: ClassVar[bool] = True
 
     void: str = ""

@@ -1,13 +1,19 @@
 """Replay the vectors: data that any other implementation can check itself against."""
 
 import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tallystick.crypto import hashes, keys, merkle_list, merkle_map
 from tallystick.errors import VerificationError
 from tallystick.mechanisms.theory import rdp
+from tallystick.tensors.memory import MemoryBlobs
+from tallystick.tensors.model import model_bytes
+from tallystick.tensors.spec import ModelSpec, Parameter
+from tallystick.tensors.workbench import Workbench
 
 VECTORS = Path(__file__).resolve().parent.parent / "vectors"
 
@@ -31,6 +37,7 @@ ROOTS = unhex(LIST["roots"])
 MAP = load("merkle_map")
 BLOB = load("blob_root")
 SPENT = load("accountant")
+LENGTH = load("squared_length")
 
 
 @pytest.mark.parametrize("case", ED25519["sign"], ids=why)
@@ -158,3 +165,22 @@ def test_what_was_spent_comes_to_the_epsilon_of_the_vector(case):
 
     assert list(spent) == case["spent"]
     assert rdp.epsilon_of(spent, tuple(case["table"])) == case["epsilon_nanos"]
+
+
+@pytest.mark.parametrize("case", LENGTH["cases"], ids=why)
+def test_lengths_are_those_of_the_formula_and_of_the_program(case):
+    """TEN-23 and TEN-24, from the page alone and as the program measures them."""
+    shapes = {name: (dtype, exponent) for name, _, dtype, exponent in case["parameters"]}
+    values = case["values"]
+    floats = [name for name, (dtype, _) in shapes.items() if "F" in dtype]
+    finest = min((shapes[name][1] for name in floats if values[name]), default=0)
+    squared = sum(
+        4 ** (shapes[name][1] - finest) * value**2 for name in floats for value in values[name]
+    )
+    parameters = tuple(Parameter(n, (size,), d, e) for n, size, d, e in case["parameters"])
+    blobs = MemoryBlobs()
+    root, _ = blobs.put(model_bytes({n: np.array(v, np.int32) for n, v in values.items()}))
+
+    assert str(squared) == case["squared_length"]
+    assert str(math.isqrt(squared << 64)) == case["length"]
+    assert Workbench(blobs).norms((root,), ModelSpec(bytes(32), 0, parameters)) == (squared,)

@@ -81,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _terminated_like_interrupted():
             return _invoke(given or ["--help"])
     except BrokenPipeError:
-        return _reader_left()
+        status = _reader_left()
+        return DONE if given[:1] == ["log"] else status  # whoever has read enough got what it asked
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - this is where they all end
         failure = describe(error)
         try:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import tempfile
 import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tallystick.cli.output import paint, print_document
+from tallystick.cli.output import complain, print_document
 from tallystick.errors import TallyError, UnavailableError, VerificationError
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def report(failure: Failure, *, as_json: bool) -> int:
     if as_json:
         print_document(failure.to_json(), compact=True)
     else:
-        print(f"{paint('tally:', 'red', sys.stderr)} {failure.sentence}", file=sys.stderr)
+        complain("tally:", "red", failure.sentence)
     return failure.status
 
 

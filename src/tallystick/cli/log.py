@@ -8,7 +8,8 @@ import typer
 
 from tallystick.cli.options import Source
 from tallystick.cli.output import print_document, say, warn
-from tallystick.cli.source import follow_leaves, read_leaves
+from tallystick.cli.source import follow_leaves, parties_of, read_leaves
+from tallystick.errors import ConfigError
 
 __all__ = ["log"]
 
@@ -40,5 +41,9 @@ def log(
             print_document(record, compact=True)
         else:
             say(record_line(record))
-    if not found:
-        warn("no record of this task fits")
+    if found:
+        return
+    if member is not None and member not in parties_of(source):
+        msg = f"no member of this task is called '{member}'"
+        raise ConfigError(msg, hint=f"its members: {', '.join(parties_of(source))}")
+    warn("no record of this task fits")

@@ -14,6 +14,8 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
+from tallystick.text import visible
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
     from types import TracebackType
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Bar",
+    "complain",
     "mark",
     "paint",
     "plain",
@@ -62,25 +65,37 @@ def plain(value: Any) -> Any:  # noqa: ANN401, PLR0911 - any value a document ma
     return str(value)
 
 
-def say(text: str = "") -> None:
-    """Print a line for people."""
-    print(text, flush=True)
+class Painted(str):
+    """Text of ours that may hold a terminal's escapes; `say` shows those of any other text."""
+
+    __slots__ = ()
 
 
-def warn(text: str) -> None:
+def say(*parts: str) -> None:
+    """Print one line for people, whatever the parts hold."""
+    print(*map(_shown, parts), sep="", flush=True)
+
+
+def warn(*parts: str) -> None:
     """Tell people something beside the result, on standard error."""
-    print(f"{paint('note:', 'yellow', sys.stderr)} {text}", file=sys.stderr, flush=True)
+    complain("note:", "yellow", *parts)
 
 
-def paint(text: str, colour: str, stream: TextIO | None = None) -> str:
+def complain(word: str, colour: str, *parts: str) -> None:
+    """Print one line on standard error, after a word in a colour."""
+    start = paint(word, colour, sys.stderr)
+    print(start, "".join(map(_shown, parts)), file=sys.stderr, flush=True)
+
+
+def paint(text: str, colour: str, stream: TextIO | None = None) -> Painted:
     """Return ``text`` in a colour if the stream is a terminal and ``NO_COLOR`` is not set."""
     target = sys.stdout if stream is None else stream
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not target.isatty():
-        return text
-    return f"\x1b[{COLOURS[colour]}m{text}\x1b[0m"
+        return Painted(visible(text))
+    return Painted(f"\x1b[{COLOURS[colour]}m{visible(text)}\x1b[0m")
 
 
-def mark(*, ok: bool) -> str:
+def mark(*, ok: bool) -> Painted:
     """Return the word before a check: five characters wide, in green or red."""
     return paint("ok   ", "green") if ok else paint("FAILS", "red")
 
@@ -93,6 +108,10 @@ def table(rows: Iterable[tuple[str, ...]]) -> list[str]:
     widths = [max(len(cell) for cell in column) for column in zip(*listed, strict=True)]
     widths[-1] = 0
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in listed]
+
+
+def _shown(part: str) -> str:
+    return part if isinstance(part, Painted) else visible(part)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from tallystick.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["follow_leaves", "read_leaves"]
+__all__ = ["follow_leaves", "parties_of", "read_leaves"]
 
 POLL_SECONDS = 0.2
 MAGIC = b"SQLite format 3"
@@ -46,6 +46,13 @@ def follow_leaves(source: str) -> Iterator[tuple[int, bytes]]:
     """
     path = _path(source)
     return _run_leaves(path, follow=True) if path.is_dir() else iter(_bundle_leaves(path))
+
+
+def parties_of(source: str) -> tuple[str, ...]:
+    """Return everybody the task's terms name; raises as `read_leaves`."""
+    from tallystick.provenance.history import read_history
+
+    return read_history(read_leaves(source)).terms.parties
 
 
 def _path(source: str) -> Path:

@@ -20,14 +20,16 @@ def tell_run(document: Mapping[str, Any]) -> None:
     """Print a ``tally.demo/1`` or ``tally.run/1`` document for people."""
     data = f" on {document['data']}" if document.get("data") else ""
     say(
-        f"{paint(str(document['recipe']), 'bold')}{data}: {document['members']} members, "
+        paint(str(document["recipe"]), "bold"),
+        f"{data}: {document['members']} members, "
         f"{document['rounds']} rounds, seed {document['seed']}. "
-        "One process played every member, so this shows the mechanism and proves nothing to others."
+        "One process played every member, so this shows the mechanism and proves nothing to "
+        "others.",
     )
     say()
     for check in document["checks"]:
         measured = f"{_shown(check['measured'])} {check['op']} {_shown(check['bound'])}"
-        say(f"{mark(ok=check['ok'])} {check['id']}: {measured}. {check['says']}")
+        say(mark(ok=check["ok"]), f" {check['id']}: {measured}. {check['says']}")
     say()
     for line in table((name, _shown(value)) for name, value in document["metrics"].items()):
         say(line)

@@ -42,7 +42,8 @@ def new(
         document = {"format": FORMAT, "ok": True, "recipe": recipe, "file": written, "text": text}
         print_document(document)
     elif out is None:
-        say(text.rstrip("\n"))
+        for line in text.splitlines():
+            say(line)
     else:
         say(f"written: {out}")
 

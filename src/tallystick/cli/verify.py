@@ -80,14 +80,17 @@ def verify(  # noqa: PLR0917 - one argument per documented flag
 
 
 def _warn_of_neighbour(bundle: Path, genesis: str) -> None:
-    given = Path(genesis)
-    if given.is_file() and given.resolve().parent == bundle.resolve().parent:
+    try:
+        beside = Path(genesis).is_file() and _folder(genesis) == _folder(bundle)
+    except (OSError, ValueError):  # a hash in white space, say, that no file can be called
+        beside = False
+    if beside:
         warn("the genesis lies beside the bundle: who made one could have made the other")
 
 
 def _tell(report: Report) -> None:
     for check in report.checks:
-        say(f"{mark(ok=check.ok)} {check.id}: {check.says}")
+        say(mark(ok=check.ok), f" {check.id}: {check.says}")
     say()
     if report.model_root:
         say(f"model    {report.model_root}")
@@ -96,4 +99,10 @@ def _tell(report: Report) -> None:
     trial = "  (trial: anybody may know its keys)" if report.trial else ""
     say(f"genesis  {report.genesis}{trial}")
     verdict = "every check holds" if report.ok else "NOT as claimed"
+    if report.ok and report.status != "done":
+        verdict = f"every check holds, of a history without a result: the task is {report.status}"
     say(f"'{report.task}', {report.rounds} rounds, height {report.height}: {verdict}")
+
+
+def _folder(path: str | Path) -> Path:
+    return Path(path).resolve().parent

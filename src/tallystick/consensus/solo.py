@@ -18,6 +18,7 @@ from tallystick.ledger.contracts import members
 from tallystick.ledger.genesis import Genesis, load_genesis
 from tallystick.ledger.kernel import FaultyTransactionError, Kernel, ShareExceededError
 from tallystick.ledger.state import state_from_rows
+from tallystick.ledger.transaction import BadNonceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +56,13 @@ class Solo:
     genesis
         Where the ledger starts; must be the store's own when it holds one.
     secret
-        The sealer's validator key; without it the ledger can only be read.
+        The sealer's validator key, or its owner key if it has no validator key; without it the
+        ledger can only be read.
+
+    Raises
+    ------
+    UnavailableError
+        Another process seals this ledger, or the file is damaged.
     """
 
     def __init__(
@@ -63,21 +70,23 @@ class Solo:
     ) -> None:
         """Open the ledger, or found it."""
         self._store = store
+        if secret is not None:
+            store.claim()
         self._genesis = _open_genesis(store, genesis)
         self.kernel = Kernel(self._genesis)
         self._secret = secret
         self._pending: dict[bytes, Transaction] = {}
+        self._nonces: set[tuple[str, int, int]] = set()  # of what is pending
         self._shares: dict[str, int] = {}
         self._outcomes: dict[bytes, Receipt | RejectedError] = {}
         founded, header = self.kernel.found()
-        rows = store.rows()
-        head = store.head()
+        rows, head = store.snapshot()
         self._state = founded if head is None else state_from_rows(rows)
         self._head = header if head is None else head
         if self._state.root != self._head.state_root:
             msg = "the ledger file is damaged: its rows do not have the head's state root"
             raise UnavailableError(msg)
-        if head is None:
+        if head is None and not rows:
             store.found(dict(founded.rows()))
 
     @property
@@ -103,14 +112,19 @@ class Solo:
     def submit(self, wire: bytes) -> bytes:
         """See `Engine.submit`."""
         tx = self.kernel.check(self._state, wire, self._head.time)
+        if tx.hash in self._pending:
+            return tx.hash
+        if tx.order in self._nonces:
+            msg = f"nonce {tx.body.nonce}: another transaction with it waits already"
+            raise BadNonceError(msg)
         share = MOST_PENDING // max(1, len(members.active_members(self._state)))
         used = self._shares.get(tx.body.sender, 0)
         if used >= share:
             msg = f"'{tx.body.sender}' has {used} transactions waiting"
             raise RetryLaterError(msg)
-        if tx.hash not in self._pending:
-            self._pending[tx.hash] = tx
-            self._shares[tx.body.sender] = used + 1
+        self._pending[tx.hash] = tx
+        self._nonces.add(tx.order)
+        self._shares[tx.body.sender] = used + 1
         return tx.hash
 
     def seal(self, time: int) -> Outcome:
@@ -151,12 +165,18 @@ class Solo:
         return None if found is None else found[1]
 
     def blocks(self, start: int = 1) -> Iterator[Block]:
-        """See `Engine.blocks`."""
-        return self._store.blocks(start)
+        """See `Engine.blocks`; a reader sees those up to the head it opened."""
+        for block in self._store.blocks(start):
+            if block.header.height > self._head.height:
+                return
+            yield block
 
     def leaves(self, task: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
-        """See `Engine.leaves`."""
-        return self._store.leaves(task, start)
+        """See `Engine.leaves`; a reader sees those up to the head it opened."""
+        for height, leaf in self._store.leaves(task, start):
+            if height > self._head.height:
+                return
+            yield height, leaf
 
     def close(self) -> None:
         """Close the store."""
@@ -164,13 +184,15 @@ class Solo:
 
     def _sign(self, header: Header) -> bytes:
         public = keys.public_of(self._secret or b"")
-        row = self._state.get(members.MEMBERS, self._genesis.sealer)
-        for index, key in enumerate(() if row is None else row.keys):
-            if key.public == public and key.active:
+        sealer = self._genesis.sealer
+        row = self._state.get(members.MEMBERS, sealer)
+        for index in range(0 if row is None else len(row.keys)):
+            key = _sealing_key(self._state, sealer, index)
+            if key is not None and key.public == public:
                 signature = keys.sign(self._secret or b"", SOLO_DOMAIN, header_hash(header))
                 return encode(SoloSeal(index, signature))
-        msg = f"the key is not one of the sealer '{self._genesis.sealer}'"
-        raise ConfigError(msg)
+        msg = f"the key is none that '{sealer}' seals blocks with"
+        raise ConfigError(msg, hint="its validator key does, or its owner key where it has none")
 
     def _settle(self, outcome: Outcome) -> None:
         for tx, receipt in zip(outcome.transactions, outcome.receipts, strict=True):
@@ -184,6 +206,7 @@ class Solo:
 
     def _forget(self, tx: Transaction, result: Receipt | RejectedError) -> None:
         if self._pending.pop(tx.hash, None) is not None:
+            self._nonces.discard(tx.order)
             self._shares[tx.body.sender] -= 1
         if len(self._outcomes) > MOST_REMEMBERED:
             self._outcomes.clear()
@@ -201,11 +224,21 @@ def check_seal(state: State, genesis: Genesis, header: Header, evidence: bytes) 
         The key is not the sealer's, or the signature does not verify.
     """
     seal = decode(SoloSeal, evidence)
-    key = members.active_key(state, genesis.sealer, seal.key)
+    key = _sealing_key(state, genesis.sealer, seal.key)
     if key is None:
-        msg = f"block {header.height} is sealed with a key that '{genesis.sealer}' does not have"
+        who = f"'{genesis.sealer}' does not have for it"
+        msg = f"block {header.height} is sealed with a key that {who}"
         raise VerificationError(msg)
     keys.verify(key.public, SOLO_DOMAIN, header_hash(header), seal.signature)
+
+
+def _sealing_key(state: State, sealer: str, index: int) -> members.KeyRow | None:
+    """Return the sealer's key if it is valid now and of the role that seals."""
+    row, key = state.get(members.MEMBERS, sealer), members.active_key(state, sealer, index)
+    if row is None or key is None:
+        return None
+    has_validator = any(each.role == "validator" for each in row.keys)
+    return key if key.role == ("validator" if has_validator else "owner") else None
 
 
 def _open_genesis(store: LedgerStore, genesis: Genesis | None) -> Genesis:

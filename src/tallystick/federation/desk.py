@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from tallystick.codec import encode
-from tallystick.errors import ConfigError, UnavailableError
+from tallystick.errors import ConfigError, DecodeError, UnavailableError
 from tallystick.federation.arrays import TrainerError
 from tallystick.federation.privacy import check_tables
-from tallystick.federation.trainer import contribute_once, evaluate_once, score_bps, train_once
+from tallystick.federation.trainer import (
+    Training,
+    commit_once,
+    evaluate_once,
+    score_bps,
+    score_update,
+    train_once,
+)
 from tallystick.mechanisms.records import Artefact
 from tallystick.mechanisms.theory.protection import ROW, ClippedSum
+from tallystick.tensors.dtypes import NonFiniteError
 from tallystick.tensors.model import open_model
 from tallystick.tensors.update import quantise, write_update
 
@@ -22,15 +31,32 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tallystick.federation.arrays import Arrays
+    from tallystick.federation.child import Children
     from tallystick.federation.conduct import Conduct
-    from tallystick.federation.trainer import Trainer
+    from tallystick.federation.trainer import Trainer, TrainResult
     from tallystick.ledger.terms import Terms
+    from tallystick.mechanisms.records import Key
     from tallystick.mechanisms.rule import Inputs
     from tallystick.mechanisms.theory.protection import Protection
     from tallystick.tensors.spec import Blobs, ModelSpec
     from tallystick.tensors.workbench import Workbench
 
-__all__ = ["MemberDesk", "settings_of", "training_seed"]
+__all__ = [
+    "MemberDesk",
+    "StillTrainingError",
+    "check_initial_model",
+    "settings_of",
+    "training_seed",
+]
+
+
+LOG = logging.getLogger(__name__)
+
+
+class StillTrainingError(UnavailableError):
+    """The update is not ready: look again later."""
+
+    slug: ClassVar[str] = "still-training"
 
 
 def settings_of(terms: Terms) -> dict[str, Any]:
@@ -50,11 +76,28 @@ def training_seed(task: bytes, round_: int, member: str) -> int:
     return int.from_bytes(digest[:4], "little")
 
 
-class Limits(TypedDict):
-    """How a trainer is run."""
+def check_initial_model(terms: Terms, blobs: Blobs) -> None:
+    """Refuse terms whose initial model is not one of their parameters, if it is here to be seen.
 
-    limit_seconds: float | None
-    isolate: bool
+    Raises
+    ------
+    ConfigError
+        Nobody could train from it.
+    """
+    if terms.model is None:
+        return
+    try:
+        data = blobs.open(terms.model.root)
+    except UnavailableError:
+        return
+    try:
+        found = open_model(data, terms.model.parameters)
+    except DecodeError as error:
+        msg = f"the initial model does not fit the terms: {error}"
+        raise ConfigError(msg) from error
+    if found.layout.size != terms.model.size:
+        msg = f"the initial model has {found.layout.size} bytes, the terms say {terms.model.size}"
+        raise ConfigError(msg)
 
 
 class MemberDesk:
@@ -62,8 +105,8 @@ class MemberDesk:
 
     Parameters
     ----------
-    isolate
-        Train in a child process, so that a trainer that dies costs one turn.
+    children
+        Train in one of them, so that a trainer that dies costs one turn and nobody waits for it.
     dataset
         The root of the data set this member trains on; empty when it has registered none.
 
@@ -81,7 +124,7 @@ class MemberDesk:
         workbench: Workbench,
         conduct: Conduct,
         *,
-        isolate: bool = False,
+        children: Children | None = None,
         dataset: bytes = b"",
     ) -> None:
         """Sit down."""
@@ -90,8 +133,10 @@ class MemberDesk:
         self._terms = terms
         self._workbench = workbench
         self._conduct = conduct
-        self._isolate = isolate
+        self._children = children
         self._dataset = dataset
+        self._training: dict[Key, Training] = {}
+        self._asked: set[Key] = set()
         self._settings = settings_of(terms)
         self.limit_seconds: float | None = None
 
@@ -115,6 +160,8 @@ class MemberDesk:
         ------
         TrainerError
             The trainer failed, or what it returned is no update of this model.
+        StillTrainingError
+            A child is at it, or waits for its turn.
         UnavailableError
             The parent model is not here yet.
         """
@@ -156,29 +203,53 @@ class MemberDesk:
             raise TrainerError(msg, hint="register one and declare its budget")
         return Artefact(self._dataset, 0)
 
-    def evaluate(self, inputs: Inputs, parent: tuple[bytes, int], update: bytes | None) -> int:
-        """See `Desk.evaluate`."""
+    def evaluate(
+        self, inputs: Inputs, parent: tuple[bytes, int], update: bytes | None
+    ) -> int | None:
+        """See `Desk.evaluate`.
+
+        Raises
+        ------
+        TrainerError
+            The model without an update cannot be scored: then nothing can.
+        UnavailableError
+            The model or the update is not here yet.
+        """
         if inputs.model is None:
             msg = "the terms name no model to score"
             raise TrainerError(msg)
-        arrays = self._workbench.preview(parent, inputs.model, update)
-        metrics, _ = evaluate_once(
-            self._trainer, arrays, self._config(inputs), limit_seconds=self.limit_seconds
-        )
-        return score_bps(metrics, self._terms.score)
+        config, limit = self._config(inputs), self.limit_seconds
+        if update is None:
+            arrays = self._workbench.preview(parent, inputs.model, None)
+            metrics, _ = evaluate_once(self._trainer, arrays, config, limit_seconds=limit)
+            return score_bps(metrics, self._terms.score)
+        try:
+            arrays = self._workbench.preview(parent, inputs.model, update)
+            return score_update(
+                self._trainer, arrays, config, self._terms.score, limit_seconds=limit
+            )
+        except NonFiniteError:
+            return 0
+        except TrainerError as error:
+            told = f"\n{error.traceback.rstrip()}" if error.traceback else ""
+            name = update.hex()[:12]
+            LOG.warning("%s cannot score update %s: %s%s", self._member, name, error, told)
+            return None
 
     def commit(self, inputs: Inputs) -> Artefact:
         """See `Desk.commit`: whatever the trainer's ``commitment`` method returns for the stage.
 
         A trainer without one commits to the number of examples it evaluates on, and no bytes.
+
+        Raises
+        ------
+        TrainerError
+            The trainer's method raised, or returned no bytes.
         """
         commitment = getattr(self._trainer, "commitment", None)
         if callable(commitment):
+            data = commit_once(commitment, inputs.key.stage)
             writer = self.blobs.create()
-            data = commitment(inputs.key.stage)
-            if not isinstance(data, bytes):
-                msg = "commitment() returned no bytes"
-                raise TrainerError(msg)
             writer.write(data)
             root, size = writer.commit()
             return Artefact(root, size)
@@ -200,23 +271,57 @@ class MemberDesk:
         self, arrays: Arrays, inputs: Inputs, model: ModelSpec, protection: Protection | None
     ) -> tuple[Arrays, int, ClippedSum | None]:
         """Return new parameters, how many examples they took, and what noise is still to cover."""
-        limits: Limits = {"limit_seconds": self.limit_seconds, "isolate": self._isolate}
-        config = self._config(inputs)
         if protection is None:
-            result = train_once(self._trainer, arrays, config, **limits)
+            result = self._train(inputs, arrays)
             return result.parameters, result.num_examples, None
         try:
             total = ClippedSum(model, protection.clipping_norm_micros)
         except ConfigError as error:
             raise TrainerError(str(error), hint=error.hint) from error
         if protection.unit == ROW:
-            contribute_once(self._trainer, arrays, config, total, **limits)
-            count = total.count
+            result = self._train(inputs, arrays, total)
+            total.merge(result.parameters, result.num_examples)
         else:
-            result = train_once(self._trainer, arrays, config, **limits)
+            result = self._train(inputs, arrays)
             total.add(_change(result.parameters, arrays))
-            count = result.num_examples
-        return total.applied(arrays), count, total
+        return total.applied(arrays), result.num_examples, total
+
+    @property
+    def is_training(self) -> bool:
+        """Whether a child is at work for this task, or waits for its turn."""
+        return bool(self._training)
+
+    def end_unasked(self) -> None:
+        """End the training that nobody has asked for since this was last called."""
+        for key in set(self._training) - self._asked:
+            self._training.pop(key).close()
+        self._asked.clear()
+
+    def close(self) -> None:
+        """End all training."""
+        self._asked.clear()
+        self.end_unasked()
+
+    def _train(self, inputs: Inputs, parent: Arrays, rows: ClippedSum | None = None) -> TrainResult:
+        config, limit = self._config(inputs), self.limit_seconds
+        if self._children is None:
+            return train_once(self._trainer, parent, config, limit_seconds=limit, rows=rows)
+        key = inputs.key
+        self._asked.add(key)
+        training = self._training.get(key)
+        if training is None:
+            training = self._training[key] = Training(
+                self._children, self._trainer, parent, config, limit_seconds=limit, rows=rows
+            )
+        try:
+            result = training.result()
+        except BaseException:
+            self._training.pop(key).close()
+            raise
+        if result is None:
+            raise StillTrainingError
+        del self._training[key]
+        return result
 
     def _seed(self, inputs: Inputs) -> int:
         return training_seed(inputs.key.task, inputs.key.round, self._member)

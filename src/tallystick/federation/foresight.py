@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tallystick.errors import UnavailableError
+from tallystick.ledger.collect.rows import STAGES
 from tallystick.ledger.collect.view import TaskView, inputs_root
 from tallystick.mechanisms.records import Output, join_outputs
 
@@ -81,6 +82,10 @@ def foresee(
         if step.attested:
             outputs: list[Output] = []
             for group in ahead.groups(step):
+                opened = view.state.get(STAGES, ahead.key(step, group))
+                if opened is not None and opened.window == "done":
+                    outputs.append(opened.output or Output())
+                    continue
                 inputs = ahead.inputs(step, group)
                 if step.stage.of and not inputs.live:
                     outputs.append(Output())

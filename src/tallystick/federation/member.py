@@ -8,6 +8,7 @@ or contradicts a seal. Scoring and attesting never wait for training.
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -16,12 +17,15 @@ import msgspec
 from tallystick.codec import encode
 from tallystick.crypto import keys
 from tallystick.crypto.hashes import sha256
-from tallystick.errors import RejectedError, UnavailableError
+from tallystick.errors import TallyError, UnavailableError
 from tallystick.federation.arrays import TrainerError
+from tallystick.federation.child import Children
 from tallystick.federation.conduct import HONEST, Conduct
-from tallystick.federation.desk import MemberDesk
+from tallystick.federation.desk import MemberDesk, StillTrainingError, check_initial_model
 from tallystick.federation.foresight import FoldCache, Foreseen, foresee
 from tallystick.federation.journal import Journal
+from tallystick.federation.openings import openings
+from tallystick.federation.outbox import Outbox, Said
 from tallystick.ledger.collect.attest import ATTEST_DOMAIN
 from tallystick.ledger.collect.beacon import seal_of
 from tallystick.ledger.collect.row import COSIGN_DOMAIN
@@ -29,7 +33,7 @@ from tallystick.ledger.collect.rows import LIVE, RECORDS, STAGES, MemberRow
 from tallystick.ledger.collect.view import TaskView, attested_message, view_task
 from tallystick.ledger.contracts import budgets
 from tallystick.ledger.messages import Collect, Entry, Message, Open, Opening
-from tallystick.ledger.transaction import Body, last_nonce, sign_transaction
+from tallystick.ledger.terms import APPROVE
 from tallystick.mechanisms.draws import ticket
 from tallystick.mechanisms.records import (
     SETUP,
@@ -41,15 +45,16 @@ from tallystick.mechanisms.records import (
     Output,
     Seal,
 )
+from tallystick.storage.lock import Lock
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
     from pathlib import Path
 
     from tallystick.consensus.engine import Engine
     from tallystick.federation.trainer import Trainer
     from tallystick.ledger.collect.recipe import Step
     from tallystick.ledger.collect.rows import StageRow
-    from tallystick.ledger.state import State
     from tallystick.mechanisms.rule import LocalRule
     from tallystick.tensors.workbench import Workbench
 
@@ -86,6 +91,8 @@ class Habits:
         Approve every task whose terms name this member.
     cache
         Attested folds shared with other members of the same process.
+    children
+        Where trainers run when isolated; members of one process share its cores.
     allies
         Members a dishonest one works with.
     dataset
@@ -100,6 +107,7 @@ class Habits:
     approve: bool = True
     conduct: Conduct = HONEST
     cache: FoldCache = field(default_factory=FoldCache)
+    children: Children = field(default_factory=Children)
     allies: frozenset[str] = frozenset()
     dataset: bytes = b""
     flush: bool = True
@@ -117,17 +125,28 @@ class Member:
         folder: Path,
         habits: Habits | None = None,
     ) -> None:
-        """Open the folder and go on where it left off."""
+        """Open the folder and go on where it left off.
+
+        Raises
+        ------
+        UnavailableError
+            Another process works as this member, or its journal is damaged.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as opened:
+            opened.enter_context(closing(Lock(folder)))
+            self._journal = opened.enter_context(closing(Journal(folder / "journal")))
+            self._opened_folder = opened.pop_all()
         self.identity = identity
         self._engine = engine
         self._trainer = trainer
         self._workbench = workbench
         self._habits = habits or Habits()
-        self._journal = Journal(folder / "journal")
-        self._sent: set[tuple[Key, str, int]] = set()
-        self._opened: set[tuple[bytes, bytes]] = set()
+        before = self._journal.flush if self._habits.flush else _nothing
+        self._outbox = Outbox(identity, engine, before)
         self._desks: dict[bytes, MemberDesk] = {}
-        self._nonce = 0
+        self._passed: dict[tuple[Key, int], Complaint] = {}  # turns that failed once and for all
+        self._told: dict[bytes, str] = {}  # what was logged last about a task
         self.wake: int | None = None  # block time at which it wants to look again
 
     def flush(self) -> None:
@@ -135,54 +154,91 @@ class Member:
         self._journal.flush()
 
     def close(self) -> None:
-        """Close the journal."""
-        self._journal.close()
+        """End what is under way and close the folder."""
+        for desk in self._desks.values():
+            desk.close()
+        self._opened_folder.close()
 
-    def step(self) -> int:
-        """Look at the ledger's newest state and submit what is owed; return how much that was."""
+    @property
+    def busy(self) -> bool:
+        """Whether a child trains for this member, or waits for its turn; `step` looks again."""
+        return any(desk.is_training for desk in self._desks.values())
+
+    def step(self, *, together: bool = False) -> int:
+        """Look at the ledger's newest state and submit what is owed; return how much that was.
+
+        What goes wrong with one task costs a turn in that task and nothing in any other.
+
+        Parameters
+        ----------
+        together
+            Send nothing while `busy`, so that what is sent does not depend on which child ends
+            first.
+        """
         state = self._engine.state
-        self._nonce = last_nonce(state, self.identity.member, self.identity.key)
+        self._outbox.settle()
         self.wake = None
-        sent = 0
+        owed: list[tuple[Message, list[Hashable]]] = []
         for task in state.get(LIVE) or ():
-            view = view_task(state, task)
-            if view is not None and self.identity.member in view.terms.parties:
-                sent += self._serve(view)
-        return sent
+            try:
+                view = view_task(state, task)
+                if view is not None and self.identity.member in view.terms.parties:
+                    owed.extend(self._serve(view))
+            except TallyError as error:
+                self._tell(task, "cannot serve", error)
+        for desk in self._desks.values():
+            desk.end_unasked()
+        if together and self.busy:
+            return 0
+        for message, marks in owed:
+            self._outbox.send(message, marks)
+        return len(owed)
 
-    def _serve(self, view: TaskView) -> int:
+    def _tell(self, task: bytes, what: str, error: TallyError) -> None:
+        """Log what is wrong with a task, once as long as it is the same."""
+        told = f"{what}: {error}"
+        if self._told.get(task) != told:
+            self._told[task] = told
+            name, short = self.identity.member, task.hex()[:12]
+            LOG.warning("%s: task %s: %s", name, short, told, exc_info=error)
+
+    def _serve(self, view: TaskView) -> list[tuple[Message, list[Hashable]]]:
+        """Return the messages this member owes a task, each with its marks."""
         step = view.step
         if step is None:
-            return 0
-        entries: list[Entry] = []
+            return []
+        said: list[Said] = []
         listed: Output | None = None
         blobs: tuple[bytes, ...] = ()
         for key in view.row.open:
             stage = view.state.get(STAGES, key)
             if stage is None or stage.window == "done":
                 continue
-            entry = self._answer(view, step, stage)
-            if entry is not None:
-                entries.append(entry)
+            said.extend(self._answer(view, step, stage))
             listed = stage.listed if stage.window == "hold" else None
             blobs = stage.blobs
         foreseen: list[Foreseen] = []
         if step.attested or (listed is not None and len(view.row.open) == 1):
             foreseen = self._foresee(view, listed, blobs)
-            entries.extend(self._attest(view, foreseen))
-        sent = 0
-        if entries:
-            self._submit(Collect(view.row.id, tuple(entries)))
-            sent += 1
-        return sent + self._open(view, step, foreseen)
+            said.extend(self._attest(view, foreseen))
+        task, phase, number = view.row.id, view.row.phase, view.row.round
+        owed: list[tuple[Message, list[Hashable]]] = []
+        for part in self._outbox.apart(said):
+            entries = tuple(cast("Entry", each.part) for each in part)
+            owed.append((Collect(task, entries), [each.mark for each in part]))
+        for part in self._outbox.apart(self._open(view, step, foreseen)):
+            opened = tuple(cast("Opening", each.part) for each in part)
+            owed.append((Open(task, phase, number, opened), [each.mark for each in part]))
+        return owed
 
-    def _answer(self, view: TaskView, step: Step, stage: StageRow) -> Entry | None:
+    def _answer(self, view: TaskView, step: Step, stage: StageRow) -> list[Said]:
         """Return what this member owes the open window, if anything."""
         key, me = stage.key, self.identity.member
         if stage.window == "attest" or not self._present_at(stage.key, stage.window):
-            return None
-        if (key, stage.window, stage.tries) in self._sent:
-            return None
+            return []
+        mark = ("record", key, stage.window, stage.tries)
+        if self._outbox.has_said(mark):
+            return []
         row = view.state.get(RECORDS, key, me) or MemberRow()
         seated = any(seat.member == me for seat in stage.roster)
         record: Seal | Artefact | Opinion | Attestation | Complaint | None = None
@@ -200,9 +256,8 @@ class Member:
         elif seated and not (row.seal or row.record or row.declined or step.cosign):
             record = self._produce(view, step, stage)
         if record is None:
-            return None
-        self._sent.add((key, stage.window, stage.tries))
-        return Entry(key.phase, key.round, key.stage, record, key.group, salt)
+            return []
+        return [Said(mark, Entry(key.phase, key.round, key.stage, record, key.group, salt))]
 
     def _produce(
         self, view: TaskView, step: Step, stage: StageRow
@@ -211,33 +266,44 @@ class Member:
         key = stage.key
         if stage.window == "reveal" or (key.phase == SETUP and not self._habits.approve):
             return None
-        record = self._journal.get(key)
+        record = self._passed.get((key, stage.tries)) or self._journal.get(key)
         if record is None:
-            try:
-                self._check_budget(view, step)
-                record = self._act(view, step, key)
-            except UnavailableError as error:
-                LOG.info("%s waits: %s", self.identity.member, error)
-                return None
-            except TrainerError as error:
-                told = f"\n{error.traceback.rstrip()}" if error.traceback else ""
-                LOG.warning("%s loses its turn: %s%s", self.identity.member, error, told)
-                return Complaint(evidence=f"trainer: {error}".encode()[:MOST_REASON_BYTES])
-            if record is None:
-                return None
-            self._journal.put(key, record)
-        if not step.stage.sealed:
+            record = self._make(view, step, stage)
+        if record is None or (key, stage.tries) in self._passed or not step.stage.sealed:
             return record
         return Seal(seal_of(key, record, self.identity.member, self.identity.salt(key)))
 
-    def _check_budget(self, view: TaskView, step: Step) -> None:
-        """Pass the turn rather than train what the ledger would not take."""
-        if step.charge is not None:
-            me = self.identity.member
-            try:
+    def _make(
+        self, view: TaskView, step: Step, stage: StageRow
+    ) -> Artefact | Opinion | Complaint | None:
+        """Return the record for a stage, journalled, or why this member passes its turn."""
+        key = stage.key
+        try:
+            if key.phase == SETUP and key.stage == APPROVE:
+                check_initial_model(view.terms, self._workbench.blobs)
+            if step.charge is not None:  # pass rather than train what the ledger would not take
+                me = self.identity.member
                 budgets.charged(view.state, me, view.dataset(step, me), step.charge)
-            except RejectedError as error:
-                raise TrainerError(str(error)) from error
+            record = self._act(view, step, key)
+        except StillTrainingError:
+            return None
+        except UnavailableError as error:
+            LOG.info("%s waits: %s", self.identity.member, error)
+            return None
+        except TallyError as error:
+            passed = self._passed[key, stage.tries] = self._pass(error)
+            return passed
+        if record is not None:
+            self._journal.put(key, record)
+        return record
+
+    def _pass(self, error: TallyError) -> Complaint:
+        """Say why this member passes its turn, so that nobody waits for it."""
+        of_trainer = isinstance(error, TrainerError)
+        told = f"\n{error.traceback.rstrip()}" if of_trainer and error.traceback else ""
+        LOG.warning("%s loses its turn: %s%s", self.identity.member, error, told)
+        reason = f"{'trainer' if of_trainer else error.slug}: {error}"
+        return Complaint(evidence=reason.encode()[:MOST_REASON_BYTES])
 
     def _act(self, view: TaskView, step: Step, key: Key) -> Artefact | Opinion | Complaint | None:
         inputs = view.inputs(step, key.group)
@@ -282,11 +348,15 @@ class Member:
         desk = self._desk(view)
         if not all(desk.holds(root) for root in blobs):
             return []
-        return list(foresee(view, listed, self._workbench, self._habits.cache))
+        try:
+            return list(foresee(view, listed, self._workbench, self._habits.cache))
+        except TallyError as error:
+            self._tell(view.row.id, "cannot attest", error)
+            return []
 
-    def _attest(self, view: TaskView, foreseen: list[Foreseen]) -> list[Entry]:
+    def _attest(self, view: TaskView, foreseen: list[Foreseen]) -> list[Said]:
         me = self.identity.member
-        entries: list[Entry] = []
+        said: list[Said] = []
         for found in foreseen:
             key = found.key
             if not self._present_at(key, "attest"):
@@ -297,41 +367,22 @@ class Member:
             message = attested_message(key, found.inputs, found.step.rule.id, found.output.root)
             signature = keys.sign(self.identity.secret, ATTEST_DOMAIN, message)
             row = view.state.get(RECORDS, key, me) or MemberRow()
-            if (self.identity.key, signature) in row.signatures:
+            mark = ("attest", key, signature)
+            if (self.identity.key, signature) in row.signatures or self._outbox.has_said(mark):
                 continue
-            entries.append(
-                Entry(key.phase, key.round, key.stage, Attestation(signature), key.group)
-            )
-        return entries
+            attestation = Attestation(signature)
+            entry = Entry(key.phase, key.round, key.stage, attestation, key.group)
+            said.append(Said(mark, entry))
+        return said
 
-    def _open(self, view: TaskView, step: Step, foreseen: list[Foreseen]) -> int:
-        """Open the outputs that have their signatures, if it is this member's turn to."""
-        if not step.attested or not foreseen:
-            return 0
-        if not self._present_at(foreseen[0].key, "attest"):
-            return 0
-        openings: list[Opening] = []
-        marks: list[bytes] = []
-        for found in foreseen:
-            seats = view.attesters(found.step, found.key.group, everybody=False)
-            stage = view.state.get(STAGES, found.key)
-            names = [seat.member for seat in (stage.roster if stage else seats)]
-            signed = sum(
-                bool((view.state.get(RECORDS, found.key, name) or MemberRow()).signatures)
-                for name in names
-            )
-            if 3 * signed <= 2 * len(names):
-                break
-            openings.append(Opening(found.key.stage, found.key.group, found.output))
-            marks.append(encode((found.key, found.inputs, signed)))
-        if not openings or not self._may_open(view, step, foreseen[0].key):
-            return 0
-        mark = (view.row.id, b"".join(marks))
-        if mark in self._opened:
-            return 0
-        self._opened.add(mark)
-        self._submit(Open(view.row.id, view.row.phase, view.row.round, tuple(openings)))
-        return 1
+    def _open(self, view: TaskView, step: Step, foreseen: list[Foreseen]) -> list[Said]:
+        """Return the outputs to open: they have their signatures, and it is this member's turn."""
+        if not step.attested or not foreseen or not self._present_at(foreseen[0].key, "attest"):
+            return []
+        ready = openings(view, foreseen)
+        if not ready or not self._may_open(view, step, foreseen[0].key):
+            return []
+        return [each for each in ready if not self._outbox.has_said(each.mark)]
 
     def _may_open(self, view: TaskView, step: Step, key: Key) -> bool:
         """Whether it is this member's turn: the first three by ticket at once, the rest later."""
@@ -362,34 +413,21 @@ class Member:
                 view.terms,
                 self._workbench,
                 habits.conduct,
-                isolate=habits.isolate,
+                children=habits.children if habits.isolate else None,
                 dataset=habits.dataset,
             )
         return desk
 
-    def _submit(self, message: Message) -> bytes:
-        """Sign and hand in a message; what is refused at once is logged, not retried."""
-        if self._habits.flush:
-            self._journal.flush()
-        self._nonce += 1
-        genesis = self._engine.head.chain
-        body = Body(
-            sender=self.identity.member,
-            key=self.identity.key,
-            nonce=self._nonce,
-            valid_until=self._engine.head.time + self._engine.genesis.limits.validity // 2,
-            message=message,
-        )
-        tx = sign_transaction(body, self.identity.secret, genesis)
-        try:
-            return self._engine.submit(tx.wire)
-        except RejectedError as error:
-            LOG.warning("%s: refused: %s", self.identity.member, error)
-            return tx.hash
-
     def send(self, message: Message) -> bytes:
-        """Submit a message of the member's own choosing; return the transaction's hash."""
-        state: State = self._engine.state
-        last = last_nonce(state, self.identity.member, self.identity.key)
-        self._nonce = max(self._nonce, last)
-        return self._submit(message)
+        """Submit a message of the member's own choosing; return the transaction's hash.
+
+        Raises
+        ------
+        RetryLaterError
+            There is no room for it now.
+        """
+        return self._outbox.send(message)
+
+
+def _nothing() -> None:
+    """Leave flushing to the process that seals."""

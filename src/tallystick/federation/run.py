@@ -6,10 +6,12 @@ whatever stopped it.
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -19,7 +21,7 @@ from tallystick.errors import ConfigError
 from tallystick.federation.arrays import as_arrays
 from tallystick.federation.metrics import EVERYBODY, evaluate_rounds, write_metrics
 from tallystick.federation.privacy import budget_of, check_trainers
-from tallystick.federation.simulation import Federation, Setup, check_names, claim_folder
+from tallystick.federation.simulation import MARKER, Federation, Setup, check_names, claim_folder
 from tallystick.federation.task_file import Task, resolve_terms
 from tallystick.federation.task_text import task_text
 from tallystick.federation.trainer import as_trainer
@@ -28,7 +30,9 @@ from tallystick.mechanisms.records import ROUND
 from tallystick.provenance.history import read_engine
 from tallystick.provenance.writing import write_bundle
 from tallystick.storage.blobs import FileBlobs
-from tallystick.tensors.model import open_model, write_model
+from tallystick.storage.lock import Lock
+from tallystick.tensors.model import open_model, parameters_of, write_model
+from tallystick.tensors.spec import ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +44,6 @@ if TYPE_CHECKING:
     from tallystick.ledger.collect.rows import ModelRef, TaskRow
     from tallystick.ledger.terms import Terms
     from tallystick.provenance.facts import TaskHistory
-    from tallystick.tensors.spec import ModelSpec
 
 __all__ = ["Refusal", "Run", "simulate"]
 
@@ -132,7 +135,7 @@ def simulate(  # noqa: PLR0913 - one call, many options
     initial
         The parameters everybody starts from: arrays by name, a list of arrays or a PyTorch state
         dictionary. By default what the first site's ``initial_parameters`` or ``get_parameters``
-        returns.
+        returns; where they are drawn anew each time, a run that goes on keeps those it began with.
     seed
         Drives keys, salts and the trainers' seeds. Such a genesis is marked ``trial``.
     out
@@ -150,7 +153,12 @@ def simulate(  # noqa: PLR0913 - one call, many options
     ------
     ConfigError
         The task, the sites or the initial parameters do not fit, or the folder holds another run.
+    UnavailableError
+        Another process works on the run in this folder.
     """
+    if not isinstance(cast("object", task), Task | str | Path):
+        msg = f"task is a Task or a task file's path, not {task!r}"
+        raise ConfigError(msg)
     asked = task if isinstance(task, Task) else Task.load(task)
     if rounds is not None:
         asked = replace(asked, rounds=rounds)
@@ -165,29 +173,29 @@ def simulate(  # noqa: PLR0913 - one call, many options
     trainers = {name: as_trainer(sites[name]) for name in names}
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="tally-"))
     _check_folder(folder)
-    started = time.perf_counter()
-    model = _initial_model(folder, initial, trainers[names[0]], durable=durable)
-    terms = resolve_terms(asked, owner=names[0], members=names, model=model, trial=True)
-    check_trainers(terms, trainers)
-    claim_folder(folder, _identity(terms, seed, names, outsiders))
-    setup = Setup(
-        trainers=trainers,
-        conduct=dict(conduct or {}),
-        durable=durable,
-        isolate=isolate,
-        outsiders=outsiders,
-        budget=budget_of(asked),
-        watch=watch,
-    )
-    log = _log_to(folder / "run.log")
-    federation = Federation(folder, setup, seed)
-    try:
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        held.enter_context(closing(Lock(folder)))
+        started = time.perf_counter()
+        model = _initial_model(folder, initial, trainers[names[0]], durable=durable)
+        terms = resolve_terms(asked, owner=names[0], members=names, model=model, trial=True)
+        check_trainers(terms, trainers)
+        claim_folder(folder, _identity(terms, seed, names, outsiders))
+        setup = Setup(
+            trainers=trainers,
+            conduct=dict(conduct or {}),
+            durable=durable,
+            isolate=isolate,
+            outsiders=outsiders,
+            budget=budget_of(asked),
+            watch=watch,
+        )
+        held.callback(_stop_log, _log_to(folder / "run.log"))
+        federation = Federation(folder, setup, seed)
+        held.callback(federation.close)
         row = federation.run(federation.propose(terms))
         seconds = time.perf_counter() - started
         return _finish(federation, asked, terms, row, seconds=seconds, evaluate=evaluate)
-    finally:
-        federation.close()
-        _stop_log(log)
 
 
 def _finish(
@@ -271,6 +279,7 @@ def _models(history: TaskHistory) -> list[tuple[int, ModelRef]]:
 def _initial_model(
     folder: Path, initial: object, first: Trainer, *, durable: bool
 ) -> ModelSpec | None:
+    is_drawn = initial is None  # by the trainer: perhaps other values whenever it is asked
     if initial is None:
         maker = getattr(first, "initial_parameters", None)
         if not callable(maker):
@@ -286,6 +295,9 @@ def _initial_model(
         msg = "the initial parameters hold no tensor"
         raise ConfigError(msg)
     blobs = FileBlobs(folder / "blobs", durable=durable)
+    known = _known_model(folder) if is_drawn else None
+    if known is not None and blobs.has(known[0]):
+        return ModelSpec(*known, parameters_of(arrays))
     writer = blobs.create()
     try:
         return write_model(arrays, writer)
@@ -294,12 +306,22 @@ def _initial_model(
         raise
 
 
+def _known_model(folder: Path) -> tuple[bytes, int] | None:
+    """Return root and size of the model that the folder's run began with, if it says so."""
+    try:
+        found = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        return bytes.fromhex(found["initial"]), int(found["initial_bytes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _check_folder(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        msg = f"{folder} is no folder"
-        raise ConfigError(msg)
-    known = {"blobs", "run.json", ".run.json"}
-    if folder.exists() and not (folder / "run.json").exists():
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        msg = f"{there} is no folder"
+        raise ConfigError(msg, hint="name another --out")
+    known = {"blobs", MARKER, f".{MARKER}", ".lock"}
+    if folder.exists() and not (folder / MARKER).exists():
         strange = sorted(entry.name for entry in folder.iterdir() if entry.name not in known)
         if strange:
             msg = f"{folder} holds '{strange[0]}' and no run"
@@ -312,6 +334,8 @@ def _identity(
     return {
         "format": "tally.run-folder/1",
         "terms": task_id(terms).hex(),
+        "initial": "" if terms.model is None else terms.model.root.hex(),
+        "initial_bytes": 0 if terms.model is None else terms.model.size,
         "seed": seed,
         "members": list(names),
         "outsiders": list(outsiders),

@@ -12,6 +12,7 @@ import json
 import logging
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,13 @@ from tallystick.consensus.solo import Solo
 from tallystick.crypto import keys
 from tallystick.crypto.hashes import sha256
 from tallystick.errors import ConfigError, DecodeError, InvariantError
+from tallystick.federation.child import Children
 from tallystick.federation.conduct import HONEST, Conduct
 from tallystick.federation.foresight import FoldCache
 from tallystick.federation.member import Habits, Identity, Member
 from tallystick.ledger.collect.rows import LIVE, NAMES, STAGES, TASKS, TaskRow
 from tallystick.ledger.contracts import registry
-from tallystick.ledger.genesis import Founder, Genesis, Key
+from tallystick.ledger.genesis import Founder, Genesis, Key, Limits
 from tallystick.ledger.messages import DeclareBudget, ProposeTask, RegisterDataset
 from tallystick.ledger.terms import task_id
 from tallystick.storage.blobs import FileBlobs
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from tallystick.federation.trainer import Trainer
     from tallystick.ledger.terms import Terms
 
-__all__ = ["Federation", "Setup", "claim_folder", "simulated_genesis"]
+__all__ = ["MARKER", "Federation", "Setup", "claim_folder", "simulated_genesis"]
 
 LOG = logging.getLogger(__name__)
 EPOCH = 1_767_225_600_000  # virtual time begins 2026-01-01T00:00:00Z
@@ -47,6 +49,9 @@ BLOCK = 1000
 FUNDS = 1_000_000_000
 FLUSHERS = 4
 MOST_IDLE = 10_000
+SAID_AGAIN = 2
+MARKER = "run.json"  # what the run in a folder is
+DEFAULT_LIMITS = Limits()
 
 
 @dataclass(slots=True)
@@ -68,6 +73,8 @@ class Setup:
     budget
         Epsilon and delta, in billionths and 10^-12, that every member's data set may spend in all;
         `None` registers no data set.
+    limits
+        The ledger's sizes.
     watch
         Called after every sealed block with the federation; for probes and progress.
     """
@@ -79,6 +86,7 @@ class Setup:
     limit_seconds: float | None = None
     outsiders: tuple[str, ...] = ()
     budget: tuple[int, int] | None = None
+    limits: Limits = DEFAULT_LIMITS
     watch: Callable[[Federation], None] | None = None
 
 
@@ -92,7 +100,9 @@ def dataset_of(seed: int, member: str) -> bytes:
     return secret_of(seed, member, "dataset")
 
 
-def simulated_genesis(name: str, members: tuple[str, ...], seed: int) -> Genesis:
+def simulated_genesis(
+    name: str, members: tuple[str, ...], seed: int, limits: Limits = DEFAULT_LIMITS
+) -> Genesis:
     """Return a trial genesis whose keys come from a seed; the first member seals."""
     founders = tuple(
         Founder(
@@ -107,7 +117,13 @@ def simulated_genesis(name: str, members: tuple[str, ...], seed: int) -> Genesis
         for member in sorted(members)
     )
     return Genesis(
-        name=name, time=EPOCH, engine="solo", sealer=min(members), trial=True, founders=founders
+        name=name,
+        time=EPOCH,
+        engine="solo",
+        sealer=min(members),
+        trial=True,
+        founders=founders,
+        limits=limits,
     )
 
 
@@ -118,6 +134,11 @@ class Federation:
     ----------
     folder
         Where everything is kept; a run it holds already goes on.
+
+    Raises
+    ------
+    UnavailableError
+        Another process runs this federation, or one of its members.
     """
 
     def __init__(self, folder: Path, setup: Setup, seed: int) -> None:
@@ -128,23 +149,27 @@ class Federation:
         self.setup = setup
         self.seed = seed
         folder.mkdir(parents=True, exist_ok=True)
-        store = LedgerStore(folder / "ledger.db")
-        genesis = simulated_genesis("simulation", names, seed)
-        sealer = secret_of(seed, genesis.sealer, "validator")
-        self.engine = Solo(store, genesis, sealer)
-        self.blobs = FileBlobs(folder / "blobs", durable=setup.durable, grouped=True)
-        self.workbench = Workbench(self.blobs)
         self._folds = FoldCache()
-        self._flushers = ThreadPoolExecutor(FLUSHERS, thread_name_prefix="flush")
-        self.members = {name: self._member(name) for name in sorted(setup.trainers)}
+        self._children = Children()
+        self.members: dict[str, Member] = {}
+        with ExitStack() as opened:
+            store = LedgerStore(folder / "ledger.db")
+            opened.callback(store.close)
+            genesis = simulated_genesis("simulation", names, seed, setup.limits)
+            self.engine = Solo(store, genesis, secret_of(seed, genesis.sealer, "validator"))
+            self.blobs = FileBlobs(folder / "blobs", durable=setup.durable, grouped=True)
+            opened.callback(self.blobs.close)
+            self.workbench = Workbench(self.blobs)
+            self._flushers = ThreadPoolExecutor(FLUSHERS, thread_name_prefix="flush")
+            opened.callback(self._flushers.shutdown)
+            for name in sorted(setup.trainers):
+                self.members[name] = self._member(name)
+                opened.callback(self.members[name].close)
+            self._opened = opened.pop_all()
 
     def close(self) -> None:
         """Close what is open."""
-        for member in self.members.values():
-            member.close()
-        self._flushers.shutdown()
-        self.blobs.close()
-        self.engine.close()
+        self._opened.close()
 
     def propose(self, terms: Terms) -> bytes:
         """Propose the task unless the ledger has it; return its id."""
@@ -186,18 +211,32 @@ class Federation:
 
     def blocks(self, task: bytes) -> Any:  # noqa: ANN401 - a generator of headers
         """Seal block after block until the task has ended, yielding each header."""
-        idle = 0
+        idle = again = 0
         while task in (self.engine.state.get(LIVE) or ()) and idle < MOST_IDLE:
-            for member in self.members.values():
-                member.step()
+            self._step()
             self._flush()
-            if self.engine.pending and self.engine.seal_pending(self.engine.head.time + BLOCK):
-                idle = 0
-                yield self.engine.head
-                continue
+            if self.engine.pending:
+                if self.engine.seal_pending(self.engine.head.time + BLOCK):
+                    idle = again = 0
+                    yield self.engine.head
+                    continue
+                if again < SAID_AGAIN:  # before time passes, members may repeat what was refused
+                    again += 1
+                    continue
+            again = 0
             idle += 1
             self.engine.seal(self._next_time(task))
             yield self.engine.head
+
+    def _step(self) -> None:
+        """Let members say what they have to say; virtual time stands still while any trains."""
+        waiting = list(self.members.values())
+        while waiting:
+            for member in waiting:
+                member.step(together=True)
+            waiting = [member for member in waiting if member.busy]
+            if waiting:
+                self._children.wait()
 
     def _flush(self) -> None:
         """Make durable what members said; nothing leaves this process before a block is sealed."""
@@ -241,6 +280,7 @@ class Federation:
             limit_seconds=setup.limit_seconds,
             conduct=setup.conduct.get(name, HONEST),
             cache=self._folds,
+            children=self._children,
             allies=dishonest if name in dishonest else frozenset(),
             flush=False,
             dataset=b"" if setup.budget is None else dataset_of(self.seed, name),
@@ -276,7 +316,7 @@ def claim_folder(folder: Path, identity: Mapping[str, Any]) -> None:
     ConfigError
         The folder holds something else; it is never overwritten.
     """
-    marker = folder / "run.json"
+    marker = folder / MARKER
     wanted = json.dumps(identity, sort_keys=True, indent=1)
     if marker.exists():
         if marker.read_text(encoding="utf-8") != wanted:

@@ -7,8 +7,10 @@ simulation and is no part of the terms.
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -23,7 +25,7 @@ from tallystick.ledger.terms import Pin, Roster, Setting, Terms
 from tallystick.mechanisms.registry import rule_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from tallystick.tensors.spec import ModelSpec
 
@@ -60,6 +62,12 @@ CHOICES = {
     "mode": ("auditable", "grouped", "private"),
 }
 DAY = 24 * 3600 * 1000
+FIELD_KINDS: tuple[tuple[type, str, tuple[str, ...]], ...] = (
+    (str, "no text", ("name", "recipe", "score", "weights")),
+    (int, "no whole number", ("rounds", "weight_cap")),
+    (Mapping, "not a table", ("train", "stage", "rosters", "options", "simulate")),
+)
+GIVEN = ("round", "seed", "member")  # what every trainer finds in its config
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +111,21 @@ class Task:
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     simulate: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
+    def __post_init__(self) -> None:
+        """Refuse values of the wrong kind.
+
+        Raises
+        ------
+        ConfigError
+            Names the key.
+        """
+        for kind, called, keys in FIELD_KINDS:
+            for key in keys:
+                value = getattr(self, key)
+                if not isinstance(value, kind) or isinstance(value, bool):
+                    msg = f"key '{key}' is {called}"
+                    raise ConfigError(msg)
+
     @classmethod
     def load(cls, path: str | Path) -> Task:
         """Read a task file.
@@ -140,14 +163,6 @@ class Task:
             if key not in KEYS:
                 msg = f"unknown key '{key}'"
                 raise ConfigError(msg, hint=f"known: {', '.join(KEYS)}")
-        for key, kind in (("name", str), ("recipe", str), ("rounds", int), ("score", str)):
-            if key in table and (not isinstance(table[key], kind) or isinstance(table[key], bool)):
-                msg = f"key '{key}' is no {'whole number' if kind is int else 'text'}"
-                raise ConfigError(msg)
-        for key in ("train", "stage", "rosters", "simulate"):
-            if not isinstance(table.get(key, {}), dict):
-                msg = f"key '{key}' is not a table"
-                raise ConfigError(msg)
         _check_numbers(table)
         if "name" not in table:
             msg = "the key 'name' is missing"
@@ -277,6 +292,12 @@ def _checked(terms: Terms) -> Terms:
 
 
 def _setting(name: str, value: object) -> Setting:
+    if name in GIVEN:
+        msg = f"train.{name} is given to every trainer; the table cannot set it"
+        raise ConfigError(msg, hint=f"{', '.join(GIVEN)} are in config anyway")
+    if isinstance(value, float) and not math.isfinite(value):
+        msg = f"train.{name} is {value}: a finite number is needed"
+        raise ConfigError(msg)
     if isinstance(value, bool):
         return Setting(name, "bool", "true" if value else "false")
     if isinstance(value, int):

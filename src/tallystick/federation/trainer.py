@@ -18,7 +18,7 @@ import numpy as np
 
 from tallystick.errors import ConfigError
 from tallystick.federation.arrays import Arrays, TrainerError, as_arrays, check_arrays
-from tallystick.federation.child import Facts, run_child
+from tallystick.federation.child import Child, Children, Facts, Work, run_child
 from tallystick.federation.deadline import within
 from tallystick.mechanisms.theory.protection import ClippedSum
 from tallystick.tensors.paging import drop_pages
@@ -28,23 +28,26 @@ __all__ = [
     "TrainResult",
     "Trainer",
     "TrainerError",
+    "Training",
     "as_arrays",
     "as_trainer",
-    "contribute_once",
+    "commit_once",
     "evaluate_once",
     "read_only",
     "score_bps",
+    "score_update",
     "train_once",
 ]
 
 FULL_SCORE_BPS = 10_000
+MOST_SCORE = 2.0  # beyond which nothing rounds to 1
 
 
 @runtime_checkable
 class Trainer(Protocol):
     """A site's own training and judgement; its data never leave it.
 
-    Where a task protects rows, a trainer needs a third method, see `contribute_once`.
+    Where a task protects rows, a trainer needs a third method, see `train_once`.
     """
 
     def train(
@@ -173,6 +176,7 @@ def train_once(
     *,
     limit_seconds: float | None = None,
     isolate: bool = False,
+    rows: ClippedSum | None = None,
 ) -> TrainResult:
     """Return what ``trainer`` makes of ``parameters``, checked.
 
@@ -183,58 +187,68 @@ def train_once(
     isolate
         Train in a child process (`tallystick.federation.child`). What the trainer then stores on
         itself is lost with the child.
+    rows
+        Do not train, but clip and add up what every row asks for, in a sum like this one; the
+        result's parameters are the totals, and its examples the rows. For that a trainer has a
+        method ``contributions(parameters, config)`` that yields batches: for each tensor of the
+        model an array with one axis more in front, the rows. What it says of a row may depend on
+        the parameters and that row, on no other.
 
     Raises
     ------
     TrainerError
         It raised (``traceback`` has the text), ran too long, died, or returned something that is
         not ``(parameters, num_examples[, metrics])`` of the model's names, shapes and dtypes with
-        finite values.
+        finite values; or it has no ``contributions``, or they are of other names or shapes.
     """
+    work, arguments = _work(trainer, parameters, config, rows)
     if not isolate:
-        arrays, facts = within(limit_seconds, lambda: _train(trainer, parameters, config))
-    else:
-        arguments = (trainer, dict(parameters), dict(config))
-        arrays, facts = run_child(_train, arguments, limit_seconds=limit_seconds)
-    return TrainResult(arrays, facts["num_examples"], facts["metrics"])
+        return _result(within(limit_seconds, lambda: work(*arguments)))
+    return _result(run_child(work, arguments, limit_seconds=limit_seconds))
 
 
-def contribute_once(
-    trainer: Trainer,
-    parameters: Mapping[str, np.ndarray],
-    config: Mapping[str, Any],
-    into: ClippedSum,
-    *,
-    limit_seconds: float | None = None,
-    isolate: bool = False,
-) -> None:
-    """Clip and add up the contributions of the trainer's rows.
+class Training:
+    """Training in a child process that nobody waits for.
 
     Parameters
     ----------
-    trainer
-        Has a method ``contributions(parameters, config)`` that yields batches: for each tensor of
-        the model an array with one axis more in front, the rows. What it says of a row may depend
-        on the parameters and on that row, on no other.
-    into
-        Where they are added.
-    limit_seconds, isolate
+    children
+        Those of this process, who take turns.
+    rows
         As in `train_once`.
-
-    Raises
-    ------
-    TrainerError
-        There is no such method, it raised, ran too long, or yielded other names or shapes.
     """
-    if not callable(getattr(trainer, "contributions", None)):
-        msg = "the trainer has no contributions(), and epsilon is to protect a row"
-        raise TrainerError(msg, hint='give it one, or say unit = "update" in the stage')
-    arguments = (trainer, dict(parameters), dict(config), into)
-    if isolate:
-        arrays, facts = run_child(_contribute, arguments, limit_seconds=limit_seconds)
-    else:
-        arrays, facts = within(limit_seconds, lambda: _contribute(*arguments))
-    into.merge(arrays, facts["num_examples"])
+
+    def __init__(
+        self,
+        children: Children,
+        trainer: Trainer,
+        parameters: Mapping[str, np.ndarray],
+        config: Mapping[str, Any],
+        *,
+        limit_seconds: float | None,
+        rows: ClippedSum | None = None,
+    ) -> None:
+        """Start as soon as there is room: at once or when `result` is asked for."""
+        self._children = children
+        self._work, self._arguments = _work(trainer, parameters, config, rows)
+        self._limit_seconds = limit_seconds
+        self._child: Child | None = None
+
+    def result(self) -> TrainResult | None:
+        """Return what came of it, or `None` while it is under way; raises as `train_once`."""
+        if self._child is None:
+            limit = self._limit_seconds
+            self._child = self._children.start(self._work, self._arguments, limit_seconds=limit)
+        if self._child is None or not self._child.is_ready:
+            return None
+        child, self._child = self._child, None
+        return _result(self._children.collect(child))
+
+    def close(self) -> None:
+        """End it, whatever it is doing."""
+        if self._child is not None:
+            self._children.end(self._child)
+            self._child = None
 
 
 def evaluate_once(
@@ -252,15 +266,53 @@ def evaluate_once(
         The trainer raised, took too long, or returned something that is not
         ``(metrics, num_examples)``.
     """
-    copies = {name: np.array(array) for name, array in parameters.items()}
+    metrics, num_examples = _judge(trainer, parameters, config, limit_seconds)
+    return _metrics(metrics), _num_examples(num_examples)
+
+
+def score_update(
+    trainer: Trainer,
+    parameters: Mapping[str, np.ndarray],
+    config: Mapping[str, Any],
+    score: str,
+    *,
+    limit_seconds: float | None = None,
+) -> int:
+    """Return the metric named ``score`` of somebody's update, in basis points.
+
+    An update may be made to ruin whatever it is tried on: below 0 and not finite are 0 here.
+
+    Raises
+    ------
+    TrainerError
+        As `evaluate_once` and `score_bps`.
+    """
+    metrics, num_examples = _judge(trainer, parameters, config, limit_seconds)
+    _num_examples(num_examples)
+    finite = _metrics(metrics)  # refuses what is no mapping
+    if score in metrics and score not in finite and _is_number(metrics[score]):
+        return 0
+    return 0 if finite.get(score, 0) < 0 else score_bps(finite, score)
+
+
+def commit_once(commitment: Callable[[str], object], stage: str) -> bytes:
+    """Return the bytes a trainer's ``commitment`` method gives for a stage.
+
+    Raises
+    ------
+    TrainerError
+        It raised, or returned something else.
+    """
     try:
-        judged = within(limit_seconds, lambda: trainer.evaluate(copies, read_only(config)))
+        data = commitment(stage)
     except TrainerError:
         raise
     except (Exception, SystemExit) as error:  # a trainer may do anything
-        raise _failure(error, of=trainer.evaluate) from error
-    metrics, num_examples = _unpack(judged, "evaluate", "(dict of metrics, int)", (2,))
-    return _metrics(metrics), _num_examples(num_examples)
+        raise _failure(error, of=commitment) from error
+    if not isinstance(data, bytes):
+        msg = "commitment() returned no bytes"
+        raise TrainerError(msg)
+    return data
 
 
 def score_bps(metrics: Mapping[str, float], score: str) -> int:
@@ -269,17 +321,32 @@ def score_bps(metrics: Mapping[str, float], score: str) -> int:
     Raises
     ------
     TrainerError
-        There is no such metric, or it lies outside 0 to 1.
+        There is no such metric, or it lies outside 0 to 1 by more than rounding.
     """
     if score not in metrics:
         known = ", ".join(sorted(metrics)) or "none"
         msg = f"evaluate returned no metric '{score}' that is a finite number"
         raise TrainerError(msg, hint=f"it returned: {known}")
     value = metrics[score]
-    if not 0 <= value <= 1:
-        msg = f"metric '{score}' is {value}: a score lies between 0 and 1, larger is better"
-        raise TrainerError(msg)
-    return round(value * FULL_SCORE_BPS)
+    if abs(value) <= MOST_SCORE and 0 <= round(value * FULL_SCORE_BPS) <= FULL_SCORE_BPS:
+        return round(value * FULL_SCORE_BPS)
+    msg = f"metric '{score}' is {value}: a score lies between 0 and 1, larger is better"
+    raise TrainerError(msg)
+
+
+def _work(
+    trainer: Trainer,
+    parameters: Mapping[str, np.ndarray],
+    config: Mapping[str, Any],
+    rows: ClippedSum | None,
+) -> tuple[Work, tuple[Any, ...]]:
+    arguments = (trainer, dict(parameters), dict(config))
+    if rows is None:
+        return _train, arguments
+    if not callable(getattr(trainer, "contributions", None)):
+        msg = "the trainer has no contributions(), and epsilon is to protect a row"
+        raise TrainerError(msg, hint='give it one, or say unit = "update" in the stage')
+    return _contribute, (*arguments, rows)
 
 
 def _train(
@@ -323,7 +390,29 @@ def _contribute(
             total.add(cast("Mapping[str, np.ndarray]", batch))
     except (Exception, SystemExit) as error:  # a trainer may do anything
         raise _failure(error, of=trainer.contributions) from error
-    return total.totals, {"num_examples": total.count}
+    return total.totals, {"num_examples": total.count, "metrics": {}}
+
+
+def _judge(
+    trainer: Trainer,
+    parameters: Mapping[str, np.ndarray],
+    config: Mapping[str, Any],
+    limit_seconds: float | None,
+) -> tuple[Any, Any]:
+    """Return what ``evaluate`` says of ``parameters``, unchecked."""
+    copies = {name: np.array(array) for name, array in parameters.items()}
+    try:
+        judged = within(limit_seconds, lambda: trainer.evaluate(copies, read_only(config)))
+    except TrainerError:
+        raise
+    except (Exception, SystemExit) as error:  # a trainer may do anything
+        raise _failure(error, of=trainer.evaluate) from error
+    return _unpack(judged, "evaluate", "(dict of metrics, int)", (2,))
+
+
+def _result(returned: tuple[Arrays, Facts]) -> TrainResult:
+    arrays, facts = returned
+    return TrainResult(arrays, facts["num_examples"], facts["metrics"])
 
 
 def _failure(error: BaseException, of: Callable[..., object]) -> TrainerError:
@@ -355,11 +444,15 @@ def _metrics(values: object) -> dict[str, float]:
         raise TrainerError(msg)
     numbers: dict[str, float] = {}
     for name, value in cast("Mapping[object, object]", values).items():
-        if isinstance(value, int | float | np.number) and not isinstance(value, np.complexfloating):
+        if _is_number(value):
             number = float(cast("float", value))
             if math.isfinite(number):
                 numbers[str(name)] = number
     return numbers
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, np.complexfloating)
 
 
 def _frozen(value: Any) -> Any:  # noqa: ANN401 - whatever TOML can hold

@@ -6,7 +6,6 @@ Everything here is deterministic: the same name or file and the same seed give t
 from __future__ import annotations
 
 import csv
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["BUNDLED", "Table", "load_table", "split"]
 
+COMMAS = "cells are separated by commas, and a number's decimals by a point"
 BUNDLED = ("breast_cancer", "digits", "diabetes", "wine")
+LARGEST = 1e100  # squares of larger numbers leave the range of float64
 MAX_NUMERIC_CLASSES = 20  # a numeric target with more distinct values is a quantity
 LEAST_ROWS = 4  # on average, of each class
 MIN_ROWS = 8
@@ -70,6 +71,9 @@ def load_table(name_or_path: str | Path, target: str | None = None) -> Table:
         A bundled table without scikit-learn.
     """
     if str(name_or_path) in BUNDLED:
+        if target is not None:
+            msg = f"the bundled table '{name_or_path}' has its own target, not '{target}'"
+            raise ConfigError(msg, hint="leave --target out, or name a CSV file")
         return _load_bundled(str(name_or_path))
     path = Path(name_or_path)
     if not path.is_file():
@@ -165,7 +169,7 @@ def _lines_of(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:  # no
         width = width or len(cells)
         if len(cells) != width:
             msg = f"{path}, line {reader.line_num}: {len(cells)} cells, the header has {width}"
-            raise ConfigError(msg)
+            raise ConfigError(msg, hint=COMMAS)
         yield reader.line_num, cells
 
 
@@ -180,7 +184,7 @@ def _target_index(path: Path, header: list[str], target: str | None) -> int:
         raise ConfigError(msg, hint=f"--target COLUMN; {hint}")
     if target not in header:
         msg = f"{path}: no column is named '{target}'"
-        raise ConfigError(msg, hint=hint)
+        raise ConfigError(msg, hint=COMMAS if len(header) == 1 else hint)
     if len(header) == 1:
         msg = f"{path}: '{target}' is the only column; there is nothing to predict it from"
         raise ConfigError(msg)
@@ -191,18 +195,19 @@ def _number(path: Path, header: list[str], line: tuple[int, list[str]], index: i
     number, cells = line
     value = _as_number(cells[index])
     if value is None:
-        msg = f"{path}, line {number}, column '{header[index]}': '{cells[index]}' is not a number"
-        raise ConfigError(msg)
+        where = f"{path}, line {number}, column '{header[index]}'"
+        msg = f"{where}: '{cells[index]}' is not a number up to {LARGEST:g}"
+        raise ConfigError(msg, hint="every column but the target holds numbers, with a point")
     return value
 
 
 def _as_number(text: str) -> float | None:
-    """Return the finite number that ``text`` writes, or `None`."""
+    """Return the number that ``text`` writes, or `None` if there is none up to `LARGEST`."""
     try:
         value = float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if abs(value) <= LARGEST else None
 
 
 def _target_values(

@@ -40,7 +40,7 @@ from tallystick.lab.attacks.registry import assign, parse_attack
 from tallystick.lab.datasets import BUNDLED, load_table, split
 from tallystick.lab.demos.world import World, member_names
 from tallystick.lab.partitions import partition
-from tallystick.lab.table_trainer import initial_parameters
+from tallystick.lab.table_trainer import check_settings, initial_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -160,6 +160,7 @@ def cast_task(task: Task, folder: Path, *, seed: int | None = None) -> Cast:
         msg = "key 'sites' in [simulate] goes with a trainer"
         raise ConfigError(msg)
     table.pop("path", None)
+    check_settings(task.train)
     asked, world = _world(task, table, names, attackers, folder)
     initial = initial_parameters(world.train)
     return Cast(asked, chosen, world.trainers, initial, attackers, isolate, world)

@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
     from tallystick.lab.datasets import Table
 
-__all__ = ["DEFAULTS", "TableTrainer", "initial_parameters", "score_name", "train_centralised"]
+__all__ = [
+    "DEFAULTS",
+    "TableTrainer",
+    "check_settings",
+    "initial_parameters",
+    "score_name",
+    "train_centralised",
+]
 
 DEFAULTS: Mapping[str, float] = {"lr": 0.05, "epochs": 2, "batch": 16}
 BATCH_ROWS = 256
@@ -152,6 +159,18 @@ def train_centralised(
     trained, _ = TableTrainer(train).train(initial_parameters(train), settings)
     metrics, _ = TableTrainer(test).evaluate(trained, settings)
     return trained, metrics
+
+
+def check_settings(config: Mapping[str, Any]) -> None:
+    """Refuse settings that no round could train with.
+
+    Raises
+    ------
+    ConfigError
+        Names the setting.
+    """
+    for name in DEFAULTS:
+        _setting(config, name)
 
 
 def _setting(config: Mapping[str, Any], name: str) -> float:

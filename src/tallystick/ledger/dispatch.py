@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from tallystick.ledger.receipt import Event
     from tallystick.ledger.state import State
 
-__all__ = ["handle"]
+__all__ = ["WORKERS", "handle"]
 
+WORKERS = (Collect, Open, Accuse, RegisterDataset)  # what a worker key may sign: a task's work
 HANDLERS: dict[type, Callable[[State, Context, Any], tuple[Event, ...]]] = {
     Transfer: accounts.handle_transfer,
     RotateKey: members.handle_rotate,
@@ -47,5 +48,16 @@ HANDLERS: dict[type, Callable[[State, Context, Any], tuple[Event, ...]]] = {
 
 
 def handle(state: State, context: Context, message: Message) -> tuple[Event, ...]:
-    """Execute a message on ``state``; whoever calls drops the state if this raises."""
+    """Execute a message on ``state``; whoever calls drops the state if this raises.
+
+    Raises
+    ------
+    RejectedError
+        The contract refuses it, or the key's role does not cover it: an owner key may do
+        everything, a worker key a task's work, a validator key nothing but seal and vote on blocks.
+    """
+    working = context.key_role == "worker" and isinstance(message, WORKERS)
+    if context.key_role != "owner" and not working:
+        msg = f"a {context.key_role} key cannot sign '{type(message).__name__}'"
+        raise members.MembershipError(msg)
     return HANDLERS[type(message)](state, context, message)

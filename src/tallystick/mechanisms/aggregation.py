@@ -149,7 +149,8 @@ def fold_model(rule: Aggregation, inputs: Inputs) -> Output:
         root, size = bench.combine(inputs.parent, model, roots, weights, rule.combine)
     except NonFiniteError:
         return Output(void="non-finite")
-    made = Subject(id=root, author="", columns=(size,), parent=inputs.parent[0])
+    group = inputs.key.group
+    made = Subject(id=root, author="", group=group, columns=(size,), parent=inputs.parent[0])
     return Output(subjects=(made,))
 
 

@@ -29,6 +29,7 @@ from tallystick.crypto.merkle_list import list_root
 __all__ = [
     "ACCEPTED",
     "CLOSE",
+    "MAX_SUBJECTS",
     "ROUND",
     "SETUP",
     "Artefact",

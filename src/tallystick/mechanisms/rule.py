@@ -129,8 +129,14 @@ class Desk(Protocol):
         """Name the data set that what this member submits is charged to."""
         ...
 
-    def evaluate(self, inputs: Inputs, parent: tuple[bytes, int], update: bytes | None) -> int:
-        """Score the parent model, plus ``update`` if given, on own data: 0 to 10,000 bps."""
+    def evaluate(
+        self, inputs: Inputs, parent: tuple[bytes, int], update: bytes | None
+    ) -> int | None:
+        """Score the parent model, plus ``update`` if given, on own data: 0 to 10,000 bps.
+
+        An update that ruins the model scores 0; `None` where the trainer fails on an update, never
+        for the parent model alone.
+        """
         ...
 
     def commit(self, inputs: Inputs) -> Artefact:
@@ -140,7 +146,12 @@ class Desk(Protocol):
 
 @runtime_checkable
 class Rule(Protocol):
-    """The contract of every rule. Parameters are the fields of a frozen dataclass."""
+    """The contract of every rule. Parameters are the fields of a frozen dataclass.
+
+    A rule may say more of itself by class attributes: ``lists``, how many outputs it can be about
+    (1); ``needs_model``, that it works on updates of a common model; ``yields_model``, that its
+    output's first live subject is one.
+    """
 
     id: ClassVar[str]
     place: ClassVar[Place]

@@ -27,7 +27,9 @@ def list_artefacts(records: tuple[Held, ...], inputs: Inputs) -> tuple[Subject, 
         if isinstance(held.record, Artefact)
     ]
     keepers: dict[bytes, str] = {}
-    for root, author, _, _ in artefacts:
+    for root, author, _, artefact in artefacts:
+        if not artefact.size:
+            continue
         best = keepers.get(root)
         if best is None or _ticket(inputs, author) < _ticket(inputs, best):
             keepers[root] = author

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from tallystick.mechanisms import reasons
@@ -31,15 +32,15 @@ ARTEFACTS = ("submit/", "join/")  # stages whose opinions say what a holder hold
 def about_update(history: TaskHistory, root: bytes) -> list[Statement]:
     """Say who sent an update, what every stage made of it, and whether it is in the model."""
     found: list[Statement] = []
+    if not any(root == sent for each in history.rounds for sent, _ in history.updates(each)):
+        return found  # a model, a sum or nothing of this task's: nobody submitted it
     for each in history.rounds:
         for (sent_root, member), sent in history.updates(each).items():
             if sent_root == root:
                 found.append(_revealed(each, member, sent))
         found += _held(each, root)
         found += _judged(each, root)
-    if found:
-        found += _used(history, root)
-    return found
+    return found + list(_used(history, root))
 
 
 def about_member(history: TaskHistory, member: str) -> list[Statement]:
@@ -141,7 +142,7 @@ def about_task(history: TaskHistory) -> list[Statement]:
     if history.finished is not None:
         at, end = history.finished
         cause = f" ({end.cause})" if end.cause else ""
-        says = f"the task ended: {end.status}{cause}; {amount(end.refund)} went back to its owner"
+        says = f"the task ended: {end.status}{cause}; {_refunded(history)}"
         found.append(Statement(at, history.rounds[-1].number if history.rounds else 0, says))
     return found
 
@@ -153,6 +154,16 @@ def _spent(spent: Spent) -> Statement:
         f"so far, in {spent.charges} charges"
     )
     return Statement(spent.at, spent.round, says, spent.dataset.hex())
+
+
+def _refunded(history: TaskHistory) -> str:
+    back = [
+        f"{amount(paid.micros)} to {paid.member}"
+        for each in history.rounds
+        for _, paid in each.paid
+        if paid.what == "refund"
+    ]
+    return f"of its escrow went back {', '.join(back)}" if back else "nothing of its escrow is left"
 
 
 def _revealed(found: RoundHistory, member: str, sent: Sent) -> Statement:
@@ -207,12 +218,12 @@ def _used(history: TaskHistory, root: bytes) -> Iterator[Statement]:
     line = descent(history) or ()
     into = [made for made in line if any(subject.id == root for subject in made.inputs)]
     for made in into:
-        says = f"round {made.round} computed model {short(made.root)} with it, by {made.rule}"
+        says = f"{made.where} computed model {short(made.root)} with it, by {made.rule}"
         yield Statement(made.at, made.round, says, made.root.hex())
     for made in line:
         for name, subject in made.measured:
             if subject.id == root:
-                says = f"its length counted towards the bound '{name}' of round {made.round}"
+                says = f"its length counted towards the bound '{name}' of {made.where}"
                 yield Statement(made.at, made.round, says, made.root.hex())
     if not into and line:
         says = f"it is in none of the {len(line)} rounds that made the task's model"
@@ -222,12 +233,12 @@ def _used(history: TaskHistory, root: bytes) -> Iterator[Statement]:
 def _made(made: Made) -> Iterator[Statement]:
     names = ", ".join(sorted({subject.author or "a group" for subject in made.inputs})) or "nobody"
     says = (
-        f"round {made.round} made model {short(made.root)} from {short(made.parent)} "
+        f"{made.where} made model {short(made.root)} from {short(made.parent)} "
         f"by {made.rule} with {len(made.inputs)} inputs, of {names}"
     )
     yield Statement(made.at, made.round, says, made.root.hex())
     for subject in made.inputs:
-        says = f"in round {made.round}: update {subject.id.hex()} by {subject.author or 'a group'}"
+        says = f"in {made.where}: update {subject.id.hex()} by {subject.author or 'a group'}"
         yield Statement(made.at, made.round, says, subject.id.hex())
 
 
@@ -257,7 +268,9 @@ def _did(sent: Sent, *, holds: bool) -> str:
             return f"{sent.member} signed {where}"
         case Complaint():
             said = record.evidence or record.record
-            told = said.decode("utf-8", "replace") if said else "no complaint"
+            told = "no complaint"
+            if said:  # in quotes, which it cannot end itself
+                told = json.dumps(said.decode("utf-8", "replace"), ensure_ascii=False)
             return f"{sent.member} told {where}: {told}"
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from tallystick.codec import decode
 from tallystick.crypto.hashes import BlobHasher
-from tallystick.errors import ConfigError, DecodeError
+from tallystick.errors import DecodeError
 from tallystick.ledger.block import Block
 from tallystick.ledger.genesis import Genesis, load_genesis
 from tallystick.provenance.frames import (
@@ -30,6 +30,7 @@ from tallystick.provenance.frames import (
 )
 from tallystick.provenance.leaf import parse_leaf
 from tallystick.provenance.writing import write_bundle
+from tallystick.storage.files import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,11 +75,7 @@ class Bundle:
     def __init__(self, path: Path | str) -> None:
         """Open and scan the file."""
         self.path = Path(path)
-        try:
-            self._file: BinaryIO = self.path.open("rb")
-        except OSError as error:
-            msg = f"{self.path}: {error.strerror or error}"
-            raise ConfigError(msg, hint="name a bundle, such as run.tally") from error
+        self._file: BinaryIO = open_regular(self.path, "name a bundle, such as run.tally")
         self._size = os.fstat(self._file.fileno()).st_size
         self._starts: dict[Kind, int] = {}
         self._places: dict[bytes, int] = {}

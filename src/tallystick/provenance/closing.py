@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tallystick.crypto import keys
 from tallystick.ledger.collect.row import COSIGN_DOMAIN
+from tallystick.ledger.collect.window import final_statement
 from tallystick.ledger.terms import COSIGN
 from tallystick.mechanisms.records import CLOSE, Attestation
 
@@ -26,19 +27,21 @@ class Closing:
 
 
 def count_closing(history: TaskHistory, timeline: Timeline) -> Closing:
-    """Verify and count the signatures over the task's final model and log root."""
+    """Verify and count the signatures over the task's model and log, as RND-52 has them."""
     instance = _instance(history)
-    asked = 0 if instance is None else len(instance.seats)
+    if instance is None:
+        return Closing(len(history.terms.roster("members")), ())
+    seated = {name for name, _ in instance.seats}
+    statement = final_statement(history.task, history.model, instance.log)
     signed: set[str] = set()
-    for sent in () if instance is None else instance.sent:
+    for sent in instance.sent:
         key = timeline.at(sent.at.height).key(sent.member, sent.key)
         record = sent.entry.record
-        seated = instance is not None and sent.member in {name for name, _ in instance.seats}
-        if key is None or not isinstance(record, Attestation) or not seated or instance is None:
+        if key is None or not isinstance(record, Attestation) or sent.member not in seated:
             continue
-        if keys.is_valid(key, COSIGN_DOMAIN, instance.statement, record.signature):
+        if keys.is_valid(key, COSIGN_DOMAIN, statement, record.signature):
             signed.add(sent.member)
-    members = asked or len(history.terms.roster("members"))
+    members = len(seated) or len(history.terms.roster("members"))
     return Closing(members, tuple(sorted(signed)))
 
 
@@ -52,16 +55,15 @@ def check_closing(history: TaskHistory, closing: Closing, least: int | None) -> 
         left something out has nobody's signature but its friends'.
     """
     signed, members = len(closing.signed), closing.members
-    if least is None:
-        if history.status != "done":
-            ended = "is still running" if history.finished is None else f"ended {history.status}"
-            return False, (
-                f"the task {ended}, so nobody has co-signed a result; "
-                "its history alone is accepted with a minimum of 0 signers"
-            )
-        least = (members + 1) // 2
+    if history.status != "done":
+        says = f"the task {history.ending}, so nobody has co-signed a result"
+        if least == 0:
+            return True, f"{says}; its history alone was asked for"
+        return False, f"{says}; its history alone is accepted with a minimum of 0 signers"
+    least = (members + 1) // 2 if least is None else least
     names = ", ".join(closing.signed) or "nobody"
-    says = f"{signed} of {members} members co-signed the final model and log: {names}"
+    what = "log" if history.model is None else "final model and log"
+    says = f"{signed} of {members} members co-signed the {what}: {names}"
     if signed < least:
         return False, f"{says}; at least {least} are needed"
     return True, says

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tallystick.crypto.merkle_list import Peaks
 from tallystick.ledger.collect.recipe import Plan, plan_of
 from tallystick.ledger.terms import Terms
 from tallystick.mechanisms import reasons
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         RoundEnded,
         Shut,
     )
+    from tallystick.ledger.collect.recipe import Step
     from tallystick.ledger.collect.rows import ModelRef
     from tallystick.ledger.messages import Entry, Message
     from tallystick.mechanisms.records import Key, Subject
@@ -80,8 +82,8 @@ class Instance:
     ----------
     seats
         The roster with its groups; `None` for a stage whose signatures came but which never opened.
-    statement
-        What co-signatures are over, in the co-signing stage.
+    log
+        The log up to and with the record that opened it.
     """
 
     key: Key
@@ -90,7 +92,7 @@ class Instance:
     sent: list[Sent] = field(default_factory=list[Sent])
     shut: list[tuple[At, Shut]] = field(default_factory=list["tuple[At, Shut]"])
     attested: tuple[At, Attested] | None = None
-    statement: bytes = b""
+    log: Peaks = field(default_factory=Peaks)
 
 
 @dataclass(slots=True)
@@ -101,6 +103,11 @@ class StageHistory:
     ----------
     inputs
         What its fold looked at, as far as outputs and models go.
+    step
+        The recipe's step; `None` until the stage has closed.
+    sources
+        The stage, with its round, that each of the step's lists (``of``) was the output of; `None`
+        for a reference that reached nothing.
     """
 
     name: str
@@ -109,6 +116,8 @@ class StageHistory:
     closed: At | None = None
     output: Output = field(default_factory=Output)
     inputs: Inputs | None = None
+    step: Step | None = None
+    sources: tuple[StageHistory | None, ...] = ()
 
 
 @dataclass(slots=True)
@@ -203,6 +212,14 @@ class TaskHistory:
     def status(self) -> str:
         """How the task ended, or ``running``."""
         return "running" if self.finished is None else self.finished[1].status
+
+    @property
+    def ending(self) -> str:
+        """How the task ended and why, as a sentence says it after "the task"."""
+        if self.finished is None:
+            return "is still running"
+        _, end = self.finished
+        return f"ended {end.status}{f' ({end.cause})' if end.cause else ''}"
 
     @property
     def model(self) -> ModelRef | None:

@@ -35,7 +35,6 @@ __all__ = [
 ]
 
 MAGIC = b"TALLY\x01\n"
-MAX_PAYLOAD = 1 << 26
 _PREFIX = struct.Struct("<BI")
 
 
@@ -49,6 +48,18 @@ class Kind(IntEnum):
     CHUNKS = 5
     BLOB = 6
     END = 7
+
+
+# No honest payload is longer: a genesis, a row and an output of 4096 subjects fit 16 MiB.
+MAX_PAYLOAD = {
+    Kind.HEAD: 1 << 24,
+    Kind.BLOCK: 1 << 26,
+    Kind.LEAF: 1 << 24,
+    Kind.PROOF: 1 << 24,
+    Kind.CHUNKS: 1 << 26,
+    Kind.BLOB: 64,
+    Kind.END: 0,
+}
 
 
 class Head(Record):
@@ -100,7 +111,7 @@ def write_frame(file: BinaryIO, kind: Kind, payload: bytes) -> None:
     DecodeError
         The payload is larger than any reader takes.
     """
-    if len(payload) > MAX_PAYLOAD:
+    if len(payload) > MAX_PAYLOAD[kind]:
         msg = f"a {kind.name.lower()} of {len(payload)} bytes does not fit a frame"
         raise DecodeError(msg)
     file.write(_PREFIX.pack(kind, len(payload)))
@@ -134,13 +145,13 @@ def read_frames(file: BinaryIO, size: int, start: int = 0) -> Iterator[Frame]:
         if number < last or number not in Kind._value2member_map_:
             msg = f"the frame at byte {at} is of kind {number}, which has no place there"
             raise DecodeError(msg)
-        if length > MAX_PAYLOAD or end > size:
+        if length > MAX_PAYLOAD[Kind(number)] or end > size:
             msg = f"the frame at byte {at} is longer than its limit or the file"
             raise DecodeError(msg)
         last = number
         yield Frame(Kind(number), file.read(length), at, end)
         if number == Kind.END:
-            if length or end != size:
+            if end != size:
                 msg = f"there are bytes after the bundle's end at byte {end}"
                 raise DecodeError(msg)
             return

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tallystick.codec import encode
-from tallystick.crypto.hashes import sha256
 from tallystick.crypto.merkle_list import Peaks
 from tallystick.errors import DecodeError
 from tallystick.ledger.collect.notes import (
@@ -26,8 +24,8 @@ from tallystick.ledger.collect.rows import OUTPUTS, ModelRef, TaskRow
 from tallystick.ledger.collect.view import TaskView
 from tallystick.ledger.messages import Collect, Open, ProposeTask
 from tallystick.ledger.state import State
-from tallystick.ledger.terms import COSIGN, task_id
-from tallystick.mechanisms.records import CLOSE, ROUND, Key
+from tallystick.ledger.terms import task_id
+from tallystick.mechanisms.records import ROUND, Key
 from tallystick.provenance.facts import (
     At,
     Instance,
@@ -157,10 +155,7 @@ class _Reader:
             return
         instance.opened = instance.opened or at
         instance.seats = tuple((seat.member, seat.group) for seat in note.seats)
-        if (note.key.phase, note.key.stage) == (CLOSE, COSIGN):
-            model = self.draft or self.model
-            size, root = encode(self.log.size), self.log.root
-            instance.statement = sha256("final", self.history.task, encode(model), size, root)
+        instance.log = self.log
 
     def _closed(self, at: At, note: Closed) -> None:
         stage = self._stage(note.phase, note.round, note.stage)
@@ -168,8 +163,11 @@ class _Reader:
         if step is None:
             msg = f"record {at.number} closes a stage '{note.stage}' that the terms do not have"
             raise DecodeError(msg)
-        stage.closed, stage.output = at, note.output
-        stage.inputs = self._view(note, step.position).inputs(step)
+        view = self._view(note, step.position)
+        stage.closed, stage.output, stage.step = at, note.output, step
+        stage.inputs = view.inputs(step)
+        places = [view.find_source(text, step.phase, step.position) for text in step.stage.of]
+        stage.sources = tuple(place and self._stage(*place) for place in places)
         key = (self.history.task, note.phase, note.round, note.stage)
         if note.output.void:
             return

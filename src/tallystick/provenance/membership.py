@@ -26,7 +26,7 @@ def says_included(history: TaskHistory, root: bytes) -> tuple[bool, str]:
     made = found[0]
     author = next(subject.author for subject in made.inputs if subject.id == root)
     return True, (
-        f"update {root.hex()} by {author} went into round {made.round} by {made.rule} "
+        f"update {root.hex()} by {author} went into {made.where} by {made.rule} "
         f"(block {made.at.height}, record {made.at.number})"
     )
 
@@ -38,14 +38,17 @@ def says_excluded(history: TaskHistory, root: bytes) -> tuple[bool, str]:
         return False, "no unbroken line leads from the task's first model to its last"
     found = _rounds_with(line, root)
     if found:
-        return False, f"update {root.hex()} went into round {found[0].round}"
+        return False, f"update {root.hex()} went into {found[0].where}"
+    for made in line:
+        if made.unresolved:
+            return False, f"what went into {made.where} cannot be told apart: {made.unresolved}"
     measured = [
         (made, name) for made in line for name, subject in made.measured if subject.id == root
     ]
     bound = ""
     if measured:
         made, name = measured[0]
-        bound = f"; its length counted towards the bound '{name}' of round {made.round}"
+        bound = f"; its length counted towards the bound '{name}' of {made.where}"
     return True, (
         f"update {root.hex()} is in no input list of the {len(line)} rounds that made the model"
         f"{bound}; {OUTSIDE}"

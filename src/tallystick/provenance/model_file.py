@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tallystick.crypto.hashes import CHUNK_BYTES, chunk_hashes, root_of_chunks
-from tallystick.errors import ConfigError
+from tallystick.storage.files import open_regular, translated
 from tallystick.tensors.layout import layout_of
 
 if TYPE_CHECKING:
@@ -91,11 +91,8 @@ def _place(chunk: int, layout: Layout | None) -> str:
 
 
 def _read(path: Path) -> np.ndarray:
-    try:
-        with path.open("rb") as file:
-            if not os.fstat(file.fileno()).st_size:
-                return np.frombuffer(b"", np.uint8)
-            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
-    except OSError as error:
-        msg = f"{path}: {error.strerror or error}"
-        raise ConfigError(msg, hint="name the model file, such as model.safetensors") from error
+    hint = "name the model file, such as model.safetensors"
+    with translated(path), open_regular(path, hint) as file:
+        if not os.fstat(file.fileno()).st_size:
+            return np.frombuffer(b"", np.uint8)
+        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)

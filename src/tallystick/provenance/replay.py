@@ -32,11 +32,11 @@ class Source(Protocol):
 
 
 class FolderSource:
-    """A folder of blobs, as a node or a run keeps it."""
+    """A folder of blobs, as a node or a run keeps it; it stays as it is."""
 
     def __init__(self, folder: Path) -> None:
         """Look into ``folder``."""
-        self._blobs = FileBlobs(folder)
+        self._blobs = FileBlobs(folder, read_only=True)
 
     def open_blob(self, root: bytes) -> np.ndarray | None:
         """See `Source.open_blob`."""

@@ -35,6 +35,8 @@ class Report:
         Lower-case hex, empty when unknown.
     trial
         Whether the ledger's keys came from a seed or one machine: then it proves nothing.
+    status
+        How the task ended, or ``running``; empty when its history does not hold.
     model_sha256
         Of the model file that was checked; empty without one.
     finality
@@ -47,6 +49,7 @@ class Report:
     genesis: str = ""
     trial: bool = False
     task: str = ""
+    status: str = ""
     height: int = 0
     model_root: str = ""
     model_sha256: str = ""
@@ -89,6 +92,7 @@ class Report:
             "genesis": self.genesis,
             "trial": self.trial,
             "task": self.task,
+            "status": self.status or None,
             "height": self.height,
             "model_root": self.model_root or None,
             "model_sha256": self.model_sha256 or None,

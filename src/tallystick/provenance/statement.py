@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tallystick.provenance.facts import At
+from tallystick.text import visible
 
 __all__ = ["Statement", "amount", "privacy", "short"]
 
@@ -29,10 +30,10 @@ class Statement:
     evidence: str = ""
 
     def __str__(self) -> str:
-        """Return the sentence with its block, record and evidence."""
+        """Return the sentence with its block, record and evidence, on one line."""
         basis = f"block {self.at.height}, record {self.at.number}"
         shown = f", evidence {self.evidence}" if self.evidence else ""
-        return f"{self.says} [{basis}{shown}]"
+        return visible(f"{self.says} [{basis}{shown}]")
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the command line prints it."""

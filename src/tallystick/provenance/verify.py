@@ -213,6 +213,7 @@ class _Verification:
             report.add("history", says, ok=False)
             return None
         report.task = history.terms.name
+        report.status = history.status
         report.rounds = history.attempts
         report.add(
             "history",
@@ -284,7 +285,8 @@ class _Verification:
         except VerificationError as error:
             self.report.add("replay", str(error), ok=False)
             return
-        self.report.add("replay", f"{count} attested outputs came out bit for bit")
+        says = f"{count} attested outputs came out bit for bit"
+        self.report.add("replay", says if count else "the log has no attested output to repeat")
 
     def _sources(self) -> list[Source]:
         sources: list[Source] = [self.bundle]

@@ -54,16 +54,26 @@ class FileBlobs:
     grouped
         Let ``commit`` go ahead and have several blobs flushed at once; whoever must know that they
         survive power loss calls ``flush``. A blob that did not is found out when it is opened.
+    read_only
+        Leave the folder as it is: nothing is tidied, put aside or written. For evidence.
     """
 
-    def __init__(self, folder: Path | str, *, durable: bool = True, grouped: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        *,
+        durable: bool = True,
+        grouped: bool = False,
+        read_only: bool = False,
+    ) -> None:
         """Open the store and remove what writers left behind long ago."""
         self.folder = Path(folder)
         self.durable = durable
+        self.read_only = read_only
         self._pool = ThreadPoolExecutor(FLUSHERS) if durable and grouped else None
         self._flushing: list[Future[None]] = []
         self._checked: dict[bytes, Identity] = {}
-        if (self.folder / UNFINISHED).is_dir():
+        if not read_only and (self.folder / UNFINISHED).is_dir():
             remove_older(self.folder / UNFINISHED, LEFTOVER_SECONDS)
 
     def has(self, root: bytes) -> bool:
@@ -81,7 +91,7 @@ class FileBlobs:
         ------
         UnavailableError
             It is not here, or its bytes were not those of its name: then the file now lies in
-            ``bad/``, and the blob can be fetched again.
+            ``bad/`` (unless the store is read only), and the blob can be fetched again.
         """
         with self._open_checked(root) as file, translated(self.folder):
             if not os.fstat(file.fileno()).st_size:
@@ -121,7 +131,14 @@ class FileBlobs:
             raise _missing(root) from None
 
     def create(self) -> FileWriter:
-        """See `Blobs.create`."""
+        """See `Blobs.create`.
+
+        Raises
+        ------
+        UnavailableError
+            The store is open for reading, or its disk cannot be written.
+        """
+        self._check_writable()
         return FileWriter(self)
 
     def put(self, data: Buffer) -> tuple[bytes, int]:
@@ -178,6 +195,7 @@ class FileBlobs:
 
     def delete(self, root: bytes) -> None:
         """Forget a blob; one that is not here is no error. Arrays already open stay valid."""
+        self._check_writable()
         self._checked.pop(root, None)
         with translated(self.folder):
             self._path(root).unlink(missing_ok=True)
@@ -190,6 +208,11 @@ class FileBlobs:
                 with suppress(ValueError):  # a stranger's file
                     found.append(bytes.fromhex(shelf.name + file.name))
         return sorted(root for root in found if len(root) == ROOT_BYTES)
+
+    def _check_writable(self) -> None:
+        if self.read_only:
+            msg = f"{self.folder} is open for reading only"
+            raise UnavailableError(msg)
 
     def _path(self, root: bytes) -> Path:
         if not isinstance(root, bytes) or len(root) != ROOT_BYTES:  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -226,11 +249,14 @@ class FileBlobs:
         if hasher.root == root:
             self._checked[root] = identity
             return
+        says = f"blob {root.hex()} no longer has the bytes of its name"
+        if self.read_only:
+            raise UnavailableError(says, hint="get it again from another holder")
         aside = self.folder / BAD / f"{root.hex()}-{identity[0]}"
         with translated(path), suppress(FileNotFoundError):
             aside.parent.mkdir(exist_ok=True)
             path.replace(aside)
-        msg = f"blob {root.hex()} no longer has the bytes of its name; the file is now {aside}"
+        msg = f"{says}; the file is now {aside}"
         raise UnavailableError(msg, hint="fetch it again from another holder")
 
     def _accept(self, root: bytes, data: np.ndarray) -> bool:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tallystick.errors import UnavailableError
+from tallystick.errors import ConfigError, UnavailableError
 
 __all__ = [
     "Identity",
     "chunks_of",
     "identity_of",
+    "open_regular",
     "remove_older",
     "sync_data",
     "sync_folder",
@@ -68,6 +70,24 @@ def remove_older(folder: Path, age_seconds: float) -> None:
 def unusable(path: Path, error: OSError) -> UnavailableError:
     """Return the operating system's error as ours."""
     return UnavailableError(f"{path}: {error.strerror or error}", hint="see the disk and its space")
+
+
+def open_regular(path: Path, hint: str) -> BinaryIO:
+    """Open a file to read from any place in it.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read, or is a folder, a pipe or a device, which cannot be read twice.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # before opening: a pipe may wait for its writer
+            msg = f"{path} is no regular file"
+            raise ConfigError(msg, hint=f"{hint}; what comes through a pipe has to be saved first")
+        return path.open("rb")
+    except (OSError, ValueError) as error:
+        msg = f"{path}: {getattr(error, 'strerror', None) or error}"
+        raise ConfigError(msg, hint=hint) from error
 
 
 @contextmanager

@@ -7,16 +7,17 @@ and the new log leaves survive power loss together.
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tallystick.codec import decode, encode
 from tallystick.errors import DecodeError, UnavailableError
 from tallystick.ledger.block import Block, Header
 from tallystick.ledger.receipt import Receipt
+from tallystick.storage.lock import Lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tallystick.ledger.kernel import Outcome
 
@@ -45,8 +46,10 @@ class LedgerStore:
         Raises
         ------
         UnavailableError
-            The file cannot be opened, is no ledger, or is in use by another process.
+            The file cannot be opened or is no ledger.
         """
+        self._path = Path(path)
+        self._lock: Lock | None = None
         try:
             self._db = sqlite3.connect(str(path), isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
@@ -57,9 +60,22 @@ class LedgerStore:
             raise UnavailableError(msg) from error
         self._counts: dict[bytes, int] = {}
 
+    def claim(self) -> None:
+        """Become the only one who adds blocks, until the file is closed; readers go on.
+
+        Raises
+        ------
+        UnavailableError
+            Another process adds blocks to this ledger.
+        """
+        if self._lock is None:
+            self._lock = Lock(self._path)
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def fact(self, name: str) -> bytes | None:
         """Return a named value such as the genesis."""
@@ -76,6 +92,14 @@ class LedgerStore:
             bytes(key): bytes(value)
             for key, value in self._db.execute("SELECT key, value FROM state")
         }
+
+    def snapshot(self) -> tuple[dict[bytes, bytes], Header | None]:
+        """Return the state rows and the header of one moment, whoever adds blocks meanwhile."""
+        self._db.execute("BEGIN")
+        try:
+            return self.rows(), self.head()
+        finally:
+            self._db.execute("ROLLBACK")
 
     def found(self, rows: dict[bytes, bytes]) -> None:
         """Write the founding rows; repeating it changes nothing."""

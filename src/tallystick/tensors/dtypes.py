@@ -80,6 +80,9 @@ def dtype_of(name: str, array: object) -> str:
     if not isinstance(array, (np.ndarray, np.generic)):  # a tensor of no dimension may be either
         msg = f"tensor '{name}' is a {type(array).__name__}, not a NumPy array"
         raise ConfigError(msg)
+    if isinstance(array, np.ma.MaskedArray):
+        msg = f"tensor '{name}' is a masked array: what a masked element holds is undefined"
+        raise ConfigError(msg, hint="fill it first, with .filled(value)")
     kind = cast("Array", array).dtype
     found = _BY_NUMPY_NAME.get(kind.name)
     if found is None:
@@ -91,7 +94,10 @@ def dtype_of(name: str, array: object) -> str:
 def raw_view(array: Array, dtype: str) -> Array:
     """Return ``array`` as raw; a view where its bytes already are."""
     if dtype == "BF16":
-        return array.view(RAW[dtype]) if array.dtype != RAW[dtype] else array
+        if array.dtype == RAW[dtype]:
+            return array
+        bits = array.view(np.dtype("u2").newbyteorder(array.dtype.byteorder))
+        return bits.astype(RAW[dtype], copy=False)
     return array.astype(RAW[dtype], copy=False)
 
 

@@ -4,8 +4,8 @@ A canonical safetensors file is: the header's length as eight little-endian byte
 JSON object without white space, padded with spaces to a multiple of eight; the tensors in the
 header's order, C-ordered, little-endian, without gaps. Names are sorted by code point. Each entry
 is ``{"dtype":…,"shape":[…],"data_offsets":[…,…]}`` in this order. Strings are UTF-8 in which only
-``"``, the backslash and characters below U+0020 are escaped. There is no ``__metadata__``. So
-a list of names, shapes and dtypes has exactly one header.
+``"`` and the backslash are escaped. There is no ``__metadata__``. So a list of names, shapes and
+dtypes has exactly one header.
 
 References
 ----------
@@ -15,6 +15,7 @@ The safetensors format, Hugging Face, 2022; ours is the subset with one encoding
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -22,9 +23,11 @@ from tallystick.codec import MAX_U63
 from tallystick.errors import ConfigError
 from tallystick.tensors.dtypes import FLOATS, RAW
 from tallystick.tensors.spec import Parameter
+from tallystick.text import has_hidden
 
 __all__ = [
     "MAX_HEADER_BYTES",
+    "MAX_PARAMETERS",
     "PREFIX_BYTES",
     "Layout",
     "Segment",
@@ -39,6 +42,7 @@ MAX_HEADER_BYTES = 8 << 20
 MAX_PARAMETERS = 8192
 MAX_NAME = 256
 MAX_DIMENSIONS = 8
+MAX_PRODUCT = 1 << 60  # array libraries count a shape's bytes without its zeros
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,36 +109,15 @@ class Layout:
 
 
 def check_parameters(parameters: tuple[Parameter, ...]) -> None:
-    """Check that ``parameters`` describe a model that has a canonical file.
+    """Check that ``parameters`` describe a model that has a canonical file; no file is needed.
 
     Raises
     ------
     ConfigError
         Too many, a bad or unsorted name, a bad shape or dtype, too many bytes, an integer tensor
-        with an exponent.
+        with an exponent, or a header that would exceed 8 MiB.
     """
-    if len(parameters) > MAX_PARAMETERS:
-        _refuse(f"a model has at most {MAX_PARAMETERS} tensors, not {len(parameters)}")
-    previous = ""
-    total = 0
-    for parameter in parameters:
-        name = parameter.name
-        _check_name(name)
-        if name <= previous:
-            _refuse(f"tensor '{name}' is out of order or there twice: names are sorted")
-        previous = name
-        if parameter.dtype not in RAW:
-            _refuse(f"tensor '{name}' has dtype {parameter.dtype}, which a model cannot hold")
-        if len(parameter.shape) > MAX_DIMENSIONS or not all(
-            0 <= side <= MAX_U63 for side in parameter.shape
-        ):
-            _refuse(f"tensor '{name}' has more than {MAX_DIMENSIONS} dimensions, or one too long")
-        lowest = -60 if parameter.dtype in FLOATS else 0
-        if not lowest <= parameter.exponent <= 0:
-            _refuse(f"tensor '{name}' has exponent {parameter.exponent} outside {lowest} to 0")
-        total += parameter.size * RAW[parameter.dtype].itemsize
-    if total > MAX_U63 - MAX_HEADER_BYTES:
-        _refuse(f"a model of {total} bytes is too large")
+    build_layout(parameters)
 
 
 @lru_cache(maxsize=16)
@@ -149,9 +132,9 @@ def build_layout(parameters: tuple[Parameter, ...]) -> Layout:
     Raises
     ------
     ConfigError
-        They have none: see `check_parameters`, or their header would exceed 8 MiB.
+        They have none: see `check_parameters`.
     """
-    check_parameters(parameters)
+    _check_each(parameters)
     entries: dict[str, object] = {}
     starts: list[int] = []
     segments: list[Segment] = []
@@ -203,6 +186,33 @@ def _extend(segments: list[Segment], parameter: Parameter, byte: int, start: int
     segments.append(Segment(start, stop, byte, *kind))
 
 
+def _check_each(parameters: tuple[Parameter, ...]) -> None:
+    if len(parameters) > MAX_PARAMETERS:
+        _refuse(f"a model has at most {MAX_PARAMETERS} tensors, not {len(parameters)}")
+    previous = ""
+    total = 0
+    for parameter in parameters:
+        name = parameter.name
+        _check_name(name)
+        if name <= previous:
+            _refuse(f"tensor '{name}' is out of order or there twice: names are sorted")
+        previous = name
+        if parameter.dtype not in RAW:
+            _refuse(f"tensor '{name}' has dtype {parameter.dtype}, which a model cannot hold")
+        if len(parameter.shape) > MAX_DIMENSIONS or not all(
+            0 <= side <= MAX_U63 for side in parameter.shape
+        ):
+            _refuse(f"tensor '{name}' has more than {MAX_DIMENSIONS} dimensions, or one too long")
+        if math.prod(side or 1 for side in parameter.shape) >= MAX_PRODUCT:
+            _refuse(f"the sides of tensor '{name}', zeros left out, multiply to 2^60 or more")
+        lowest = -60 if parameter.dtype in FLOATS else 0
+        if not lowest <= parameter.exponent <= 0:
+            _refuse(f"tensor '{name}' has exponent {parameter.exponent} outside {lowest} to 0")
+        total += parameter.size * RAW[parameter.dtype].itemsize
+    if total > MAX_U63 - MAX_HEADER_BYTES:
+        _refuse(f"a model of {total} bytes is too large")
+
+
 def _check_name(name: str) -> None:
     if not 1 <= len(name) <= MAX_NAME or name == "__metadata__":
         _refuse(f"a tensor's name has 1 to {MAX_NAME} characters and is not __metadata__: '{name}'")
@@ -210,6 +220,8 @@ def _check_name(name: str) -> None:
         name.encode()
     except UnicodeEncodeError:
         _refuse(f"a tensor's name is not valid Unicode: {name!a}")
+    if has_hidden(name):
+        _refuse(f"a tensor's name has control characters: {name!a}")
 
 
 def _refuse(message: str) -> None:

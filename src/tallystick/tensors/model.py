@@ -7,8 +7,10 @@ format.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Literal, TypeAlias, cast
 
 import msgspec
@@ -28,6 +30,7 @@ from tallystick.tensors.dtypes import (
 )
 from tallystick.tensors.layout import (
     MAX_HEADER_BYTES,
+    MAX_PARAMETERS,
     PREFIX_BYTES,
     Layout,
     build_layout,
@@ -65,6 +68,7 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     data_offsets: tuple[U63, U63]
 
 
+_STRING_OR_BRACE = re.compile(rb'"(?:[^"\\]|\\.)*+"|\{', re.DOTALL)
 _HEADER = msgspec.json.Decoder(dict[str, _Entry])
 
 
@@ -251,6 +255,7 @@ def check_finite(model: ModelFile) -> None:
 
 def flat_slices(array: Array, step: int) -> Iterator[Array]:
     """Yield the elements of ``array`` in C order, at most ``step`` at a time, copying little."""
+    array = np.asarray(array)  # a matrix cannot be flat
     if not array.flags.c_contiguous and array.size <= COPY_ELEMENTS:
         array = np.ascontiguousarray(array)
     flat = array.reshape(-1) if array.flags.c_contiguous else array.flat
@@ -275,6 +280,10 @@ def _check_slice(parameter: Parameter, raw: Array) -> None:
 
 
 def _decode_header(header: bytes) -> tuple[Parameter, ...]:
+    braces = (found for found in _STRING_OR_BRACE.finditer(header) if found[0] == b"{")
+    if sum(1 for _ in islice(braces, MAX_PARAMETERS + 2)) > MAX_PARAMETERS + 1:
+        msg = f"a model has at most {MAX_PARAMETERS} tensors"
+        raise DecodeError(msg)  # before anything is made of them
     try:
         entries = _HEADER.decode(header)
     except (msgspec.MsgspecError, UnicodeError, ValueError, RecursionError) as error:

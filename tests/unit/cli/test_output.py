@@ -8,7 +8,17 @@ import sys
 import numpy as np
 import pytest
 
-from tallystick.cli.output import Bar, paint, plain, print_document, quiet_stdout, table
+from tallystick.cli.output import (
+    Bar,
+    mark,
+    paint,
+    plain,
+    print_document,
+    quiet_stdout,
+    say,
+    table,
+    warn,
+)
 from tallystick.ledger.genesis import Limits
 
 
@@ -98,3 +108,21 @@ def test_nobody_looking_means_no_bar(monkeypatch):
         bar("rounds", 1, 10)
 
     assert elsewhere.getvalue() == ""
+
+
+FORGED = "fine\nok    replay: all came out\r\x1b[2J\x9b31m\u2028\u202egnp"
+
+
+def test_a_line_stays_one_line_whatever_others_wrote(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    say(mark(ok=False), f" excludes: {FORGED}")
+    warn(FORGED)
+    say(paint(FORGED, "bold"))
+    said = capsys.readouterr()
+
+    assert said.out.startswith("\x1b[31mFAILS\x1b[0m excludes: fine\\nok ")
+    assert len((said.out + said.err).splitlines()) == 3
+    assert "\\x1b[2J\\x9b31m\\u2028\\u202egnp" in said.out
+    assert "\x1b[2J" not in said.out + said.err

@@ -54,6 +54,13 @@ def test_without_a_genesis_the_message_says_where_trust_comes_from(tally, bundle
     assert "tally network card" in ran.error["hint"]
 
 
+@pytest.mark.parametrize("pad", [" ", "\n", " " * 300, "\t\r\n"])
+def test_white_space_around_the_genesis_does_not_matter(tally, bundle, genesis, pad):
+    ran = tally("verify", bundle, "--genesis", f"{pad}{genesis}{pad}", "--json")
+
+    assert ran.document["ok"]
+
+
 def test_a_genesis_beside_the_bundle_is_remarked_on(tally, bundle, finished):
     ran = tally("verify", bundle, "--genesis", finished / "genesis.bin", "--json")
 
@@ -149,10 +156,13 @@ def test_explain_tells_what_a_member_did_and_what_became_of_its_update(tally, fi
     bundle = finished / "run.tally"
     records = tally("log", bundle, "--type", "artefact", "--member", "west", "--json").out
     root = json.loads(records.splitlines()[-1])["root"]
+    ended = tally("log", bundle, "--type", "round-ended", "--json").out.splitlines()[-1]
+    model = json.loads(ended)["model"]["root"]
 
     assert "west" in tally("explain", bundle, "--member", "west").out
     assert tally("explain", bundle, "--update", root).status == 0
     assert tally("explain", bundle, "--update", "0" * 64).status == 2
+    assert tally("explain", bundle, "--update", model).status == 2
     assert tally("explain", bundle, "--member", "nobody").status == 2
     assert tally("explain", bundle, "--member", "west", "--update", root).status == 2
 
@@ -183,8 +193,9 @@ def test_the_log_can_be_narrowed(tally, finished):
     assert {record["round"] for record in asked("--round", 2)} == {2}
     assert {record["type"] for record in asked("--type", "seal")} == {"seal"}
     assert all("west" in json.dumps(record) for record in asked("--member", "west"))
-    assert asked("--member", "nobody") == []
+    assert asked("--member", "west", "--round", 99) == []
     assert tally("log", finished, "--type", "nope").status == 2
+    assert tally("log", finished, "--member", "nobody").status == 2
 
 
 def test_following_a_finished_run_ends_with_it(tally, finished):

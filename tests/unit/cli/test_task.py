@@ -96,6 +96,11 @@ WRONG = [
         "label-flip",
         5,
     ),
+    ('name = "x"\n\n[train]\nlr = nan', "lr", 4),
+    ('name = "x"\n\n[train]\nlr = -1.0', "lr", 4),
+    ('name = "x"\n\n[train]\nseed = 3', "seed", 4),
+    ('name = "x"\n\n[simulate]\nattacks = ["none=0", "sign-flip=1"]', "none=0", 4),
+    ('name = "x"\n\n[simulate]\ndata = "wine"\ntarget = "y"', "'y'", 4),
     ('name = "x"\nrounds = = 3', "line 2", 0),
 ]
 

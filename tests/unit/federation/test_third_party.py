@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tallystick as ts
-from tallystick.ledger.collect.recipe import plan_of
+from tallystick.ledger.collect import recipe
 from tallystick.mechanisms import registry
 
 SOURCE = '''
@@ -86,7 +86,7 @@ def test_terms_pin_the_digest_of_a_third_partys_rule(theirs, tmp_path):
 def test_verification_names_a_rule_that_is_not_installed(theirs, tmp_path):
     run = simulate(tmp_path / "run")
     registry._RULES.pop("decide/but-first/1")
-    plan_of.cache_clear()
+    recipe._compiled.cache_clear()
 
     with pytest.raises(ts.ConfigError, match="'decide/but-first/1'"):
         ts.verify(run.bundle, run.genesis)

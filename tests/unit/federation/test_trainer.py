@@ -12,6 +12,8 @@ import pytest
 
 from tallystick.errors import ConfigError
 from tallystick.federation.arrays import as_arrays
+from tallystick.federation.run import simulate
+from tallystick.federation.task_file import Task
 from tallystick.federation.trainer import (
     Trainer,
     TrainerError,
@@ -19,6 +21,7 @@ from tallystick.federation.trainer import (
     evaluate_once,
     read_only,
     score_bps,
+    score_update,
     train_once,
 )
 
@@ -303,11 +306,46 @@ def test_a_score_that_is_none_is_refused(metrics, cause):
         score_bps(metrics, "accuracy")
 
 
+def test_a_score_is_within_its_range_if_rounding_puts_it_there():
+    assert score_bps({"accuracy": 1.00001}, "accuracy") == 10_000
+    assert score_bps({"accuracy": -0.00001}, "accuracy") == 0
+    for value in (1.0002, -0.0002, 1e308, -1e308):
+        with pytest.raises(TrainerError, match="between 0 and 1"):
+            score_bps({"accuracy": value}, "accuracy")
+
+
+@pytest.mark.parametrize(
+    ("value", "score"),
+    [(0.5, 5000), (-7.0, 0), (float("nan"), 0), (float("inf"), 0), (np.float32("-inf"), 0)],
+)
+def test_an_update_that_ruins_the_model_scores_nothing(value, score):
+    assert score_update(Returning(({"r2": value}, 1)), PARENT, CONFIG, "r2") == score
+
+
+@pytest.mark.parametrize("metrics", [{}, {"r2": "good"}, {"r2": 1.5}, 7])
+def test_what_is_no_score_of_an_update_is_refused(metrics):
+    with pytest.raises(TrainerError):
+        score_update(Returning((metrics, 1)), PARENT, CONFIG, "r2")
+
+
 def test_two_methods_make_a_trainer():
     trainer = Steady()
 
     assert isinstance(trainer, Trainer)
     assert as_trainer(trainer) is trainer
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"rounds": "x"}, {"rounds": True}, {"name": 3}, {"train": [1]}, {"weight_cap": 1.5}]
+)
+def test_a_task_of_the_wrong_kinds_is_refused_by_the_key(wrong):
+    with pytest.raises(ConfigError, match=f"key '{next(iter(wrong))}'"):
+        Task(**{"name": "x", **wrong})
+
+
+def test_a_simulation_of_no_task_is_refused():
+    with pytest.raises(ConfigError, match="not 3"):
+        simulate(3, {})
 
 
 @pytest.mark.parametrize(

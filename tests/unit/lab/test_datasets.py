@@ -77,6 +77,7 @@ def test_few_whole_numbers_are_classes_and_others_are_quantities(csv_file, targe
         (["x,y", *["1,2"] * 9, "nan,2"], "y", "line 11, column 'x': 'nan'"),
         (["x,y", *["1,2"] * 9, "1,"], "y", "line 11, column 'y': the target is empty"),
         (["x,y", *["1,2"] * 9, "1,oops"], "y", "line 11, column 'y': 'oops' is not a number"),
+        (["x,y", *["1,2"] * 9, "1e300,2"], "y", "line 11, column 'x': '1e300'"),
         (["x,y", '"1,2'], "y", "not a readable CSV file"),
     ],
 )
@@ -93,6 +94,17 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
 
     with pytest.raises(ConfigError, match="not a readable CSV file"):
         load_table(tmp_path / "model.csv", "y")
+
+
+def test_cells_that_nothing_separates_are_told_what_does(csv_file):
+    with pytest.raises(ConfigError, match="no column is named 'y'") as caught:
+        load_table(csv_file(["x;y", *["1;2"] * 9]), "y")
+    assert "commas" in caught.value.hint
+
+
+def test_a_bundled_table_has_its_own_target():
+    with pytest.raises(ConfigError, match="its own target, not 'y'"):
+        load_table("wine", "y")
 
 
 def test_an_unknown_name_lists_the_bundled_ones():

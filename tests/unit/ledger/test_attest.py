@@ -1,5 +1,7 @@
 """Attested stages: signed blind, opened by anybody, counted above two thirds."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 from support.play import Play, Promise
@@ -21,7 +23,7 @@ from tallystick.ledger.collect.notes import Attested, Forfeited, Opened
 from tallystick.ledger.collect.view import attested_message
 from tallystick.ledger.messages import Accuse, Collect, Entry, Open, Opening
 from tallystick.ledger.terms import Need
-from tallystick.mechanisms.records import Artefact, Attestation, Output, Pay, Subject
+from tallystick.mechanisms.records import Artefact, Attestation, Key, Output, Pay, Subject
 
 NAMES = tuple(f"m{at:02}" for at in range(40))
 
@@ -393,6 +395,47 @@ def test_two_outputs_signed_on_the_same_inputs_cost_the_bond():
     assert play.notes(Forfeited)[-1].why == "two-outputs-by-alpha"
     again = accusation(play, "delta", first(play).output, other)
     assert play.world.refused("bravo", again).code == 514
+
+
+def test_an_early_accusation_buys_no_immunity():
+    """Accused by an ally before it has put up its bond, a member still has it to lose."""
+    play = Play(World(), chain_fl())
+    play.until("update", "seal")
+    key = Key(play.task, 1, 1, "screen", "")
+    outputs = (Output(void="one"), Output(void="two"))
+    junk = Promise(key, digest("junk"), "screen/test-byte/1", outputs[0])
+    signed = [replace(junk, output=each).signed_by("delta").signature for each in outputs]
+    early = Accuse(
+        play.task, "delta", 1, 1, "screen", "", digest("junk"),
+        tuple(each.root for each in outputs), tuple(signed),
+    )  # fmt: skip
+    play.world.accept("bravo", early)
+    assert (play.row.faulty, play.forfeited()) == (("delta",), 0)
+    play.until("screen")
+    play.world.accept("alpha", accusation(play, "delta", first(play).output, Output(void="other")))
+
+    assert play.forfeited("delta") == 1000
+    assert play.row.faulty == ("delta",)
+
+
+def test_an_old_fault_takes_no_bond_of_a_later_round():
+    play = unsigned()
+    old = accusation(play, "delta", first(play).output, Output(void="other"))
+    play.until_round(2)
+    play.until("screen")
+    play.world.accept("alpha", old)
+
+    assert (play.row.faulty, play.forfeited()) == (("delta",), 0)
+    assert play.world.refused("bravo", old).code == 514
+
+
+def test_a_key_that_was_replaced_convicts_nobody():
+    """Whoever stole it could sign anything."""
+    play = unsigned()
+    held = accusation(play, "delta", first(play).output, Output(void="other"))
+    play.world.accept("delta", rotation(play.world, "delta"))
+
+    assert play.world.refused("alpha", held).code == 514
 
 
 def test_an_accusation_must_hold():

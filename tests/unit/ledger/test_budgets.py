@@ -71,7 +71,7 @@ def test_a_key_that_only_works_declares_nothing(world):
     world.accept("bravo", worker)
     world.generations["bravo"] = 1
 
-    assert world.refused("bravo", DeclareBudget(root, ONE, DELTA)).code == 442
+    assert world.refused("bravo", DeclareBudget(root, ONE, DELTA)).code == 401
 
 
 # --- naming a data set ----------------------------------------------------------------------------

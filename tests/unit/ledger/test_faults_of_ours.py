@@ -71,7 +71,7 @@ def test_half_done_due_work_leaves_no_trace_but_the_suspension(monkeypatch):
     play = Play(world, simple())
     play.until("update", "reveal")
 
-    def pay_then_crash(cursor, stage_row, withheld):
+    def pay_then_crash(cursor, *_):
         accounts.lock_bond(cursor.state, cursor.row.id, "alpha", 123, standing=True)
         raise ValueError
 
@@ -88,8 +88,9 @@ def test_due_work_that_writes_a_row_nobody_could_read_is_a_fault(monkeypatch):
     play = Play(world, simple())
     play.until("update", "reveal")
 
-    def overflow(cursor, stage_row, withheld):
+    def overflow(cursor, _step, stage_row, *_):
         cursor.state.put(accounts.ESCROW, cursor.row.id, row=2**64)
+        return stage_row
 
     monkeypatch.setattr(window, "_advance", overflow)
     play.answer(*play.names)

@@ -14,9 +14,10 @@ from support.terms import (
 from support.world import World
 
 from tallystick.ledger.collect.notes import Advanced, Closed
+from tallystick.ledger.collect.rows import OUTPUTS, RECORDS, STAGES
 from tallystick.ledger.messages import Collect, Entry
 from tallystick.ledger.terms import Need
-from tallystick.mechanisms.records import Seal
+from tallystick.mechanisms.records import Attestation, Seal
 
 SIX = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot")
 GROUPS = stage("groups", "select/test-groups/1", source="members", into=("trainers",), groups=2)
@@ -47,6 +48,21 @@ def test_a_stage_per_group_asks_each_group_apart():
     assert [key.group for key in play.row.open] == ["g0", "g1"]
     assert len(first) == len(second) == 3
     assert sorted(first + second) == list(SIX)
+
+
+def test_a_signature_under_labels_that_a_new_draw_abolished_leaves_no_row():
+    join = stage("trainers", "join/test-parties/1", who="members", need=Need(3))
+    again = stage("again", "select/test-groups/1", source="trainers", into=("trainers",))
+    sums = stage("sum", "aggregate/test-sum/1", of="update", who="trainers", per_group=True)
+    terms = make_terms((update_stage(), again, sums), (FUND, join), rounds=2)
+    play = Play(World(), terms)
+    play.until("update", "seal")
+    ahead = Entry(1, 1, "sum", Attestation(bytes(64)), "")
+    play.world.accept("delta", Collect(play.task, (ahead,)))
+    play.finish()
+    left = {key[0] for key, _ in play.world.state.rows()}
+
+    assert not left & {STAGES.prefix, RECORDS.prefix, OUTPUTS.prefix}
 
 
 def test_a_member_answers_in_its_own_group_only():

@@ -2,12 +2,13 @@
 
 import pytest
 from support.play import Play
-from support.terms import WINDOW, chain_fl, rerun, simple
+from support.terms import WINDOW, chain_fl, make_terms, rerun, simple, stage, update_stage
 from support.world import World, digest
 
 from tallystick.ledger.collect.notes import Shut
 from tallystick.ledger.messages import Collect, Entry
 from tallystick.ledger.terms import Need
+from tallystick.mechanisms.draws import member_subject
 from tallystick.mechanisms.records import Artefact, Opinion
 
 NAMES = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot")
@@ -141,15 +142,30 @@ def test_only_what_has_bytes_is_asked_for():
     assert light.root not in play.shuts("update", "hold", 1)[0].lost
 
 
-def test_a_funder_with_bytes_holds_up_nobodys_payment():
+def test_a_funder_sends_no_bytes():
     play = Play(World(), simple())
     play.until("fund")
     key = play.row.open[0]
-    play.send("alpha", play.entry(key, "alpha", record=Artefact(digest("x"), 7)))
+    entry = play.entry(key, "alpha", record=Artefact(digest("x"), 7))
+
+    assert play.world.refusal("alpha", Collect(play.task, (entry,))).code == 508
+    assert play.world.money()["escrow"] == 0
+
+
+def test_an_artefact_named_like_a_member_keeps_nobody_off_a_roster():
+    plain = stage("decide", "decide/all/1", of="update")
+    fund = stage("fund", "join/test-parties/1", who="members", need=Need(3), into=("funders",))
+    play = Play(World(), make_terms((update_stage(who="funders"), plain), (fund,)))
+    play.until("fund")
+    key = play.row.open[0]
+    for name in ("alpha", "bravo", "charlie"):
+        play.send(name, play.entry(key, name, record=Artefact(play.task, 0)))
+    play.send("delta", play.entry(key, "delta", record=Artefact(member_subject("alpha"), 1)))
+    play.world.seal()
     play.world.seal()
 
     assert play.where[2] == "update"
-    assert play.world.money()["escrow"] == 1_000_000
+    assert [seat.member for seat in play.world.stage(play.row.open[0]).roster] == list(play.names)
 
 
 def test_need_counts_what_is_held():

@@ -17,8 +17,11 @@ from tallystick.ledger.genesis import Founder, Genesis, Key
 from tallystick.ledger.kernel import UnsupportedProtocolError
 from tallystick.ledger.messages import (
     Admit,
+    Collect,
     Grant,
     ProposeChange,
+    ProposeTask,
+    RegisterDataset,
     Remove,
     ReplaceOwner,
     RotateKey,
@@ -115,6 +118,34 @@ def test_a_worker_key_rotates_nothing_and_has_no_vote(world):
 
     assert world.refused("alpha", rotation(world, "alpha", 6), **envelope).code == 401
     assert world.refused("alpha", ProposeChange(Remove("bravo")), **envelope).code == 401
+
+
+def test_a_worker_key_works_for_tasks_and_moves_no_money(world):
+    world.accept("delta", rotation(world, "delta", 5, role="worker"))
+    envelope = {"key": 1, "secret": secret_of("delta", 5)}
+    play = Play(world, simple(holders="owner"))
+    play.until("update", "seal")
+    message = Collect(play.task, tuple(play.duties("delta")))
+    stolen = ProposeTask(simple(name="x", owner="delta"))
+
+    assert world.refused("delta", Transfer("alpha", 1), **envelope).code == 401
+    assert world.refused("delta", stolen, **envelope).code == 401
+    world.accept("delta", message, **envelope)
+
+
+def test_a_validator_key_signs_no_transaction(world):
+    world.accept("delta", rotation(world, "delta", 5, role="validator"))
+    envelope = {"key": 1, "secret": secret_of("delta", 5)}
+
+    assert world.refused("delta", Transfer("alpha", 1), **envelope).code == 401
+    assert world.refused("delta", RegisterDataset(bytes(32), 1), **envelope).code == 401
+
+
+def test_a_vote_admits_nobody_without_an_owner_key_and_replaces_no_other(world):
+    worker = Key(public_of("echo"), "worker")
+
+    assert world.refused("alpha", ProposeChange(Admit("echo", (worker,)))).code == 401
+    assert world.refused("alpha", ProposeChange(ReplaceOwner("delta", worker))).code == 401
 
 
 def test_a_member_that_rotates_often_keeps_a_state_that_can_be_read_again():

@@ -5,6 +5,7 @@ from support.play import Play
 from support.terms import MEMBERS, chain_fl, simple
 from support.world import World, digest
 
+from tallystick.ledger.collect.notes import Closed
 from tallystick.ledger.contracts import access, accounts, registry
 from tallystick.ledger.contracts.access import AccessError, NoAccessError
 from tallystick.ledger.messages import BuyAccess, RegisterDataset
@@ -29,10 +30,13 @@ def test_the_first_registration_of_a_data_set_stands(world):
 def test_every_completed_rounds_model_is_registered_with_its_origin(world):
     play = Play(world, chain_fl(rounds=2))
     play.finish()
-    made = [play.output("aggregate", number).subjects[0].id for number in (2,)]
+    first, last = (
+        note.output.live[0].id for note in play.notes(Closed) if note.stage == "aggregate"
+    )
 
-    assert registry.model(world.state, made[0]) == registry.ModelRow(play.task, 2)
-    assert play.row.model.root == made[0]
+    assert registry.model(world.state, first) == registry.ModelRow(play.task, 1)
+    assert registry.model(world.state, last) == registry.ModelRow(play.task, 2)
+    assert play.row.model.root == last
 
 
 def test_a_reader_pays_the_fee_once_and_the_members_share_it(world):

@@ -8,7 +8,7 @@ from support.world import World, digest
 from tallystick.ledger.collect.beacon import advance_beacon, seal_of
 from tallystick.ledger.collect.notes import Advanced
 from tallystick.ledger.collect.row import CopiedArtefactError, SealMismatchError
-from tallystick.ledger.messages import Collect, Entry
+from tallystick.ledger.messages import Collect, Entry, Remove
 from tallystick.ledger.terms import Need
 from tallystick.mechanisms import reasons
 from tallystick.mechanisms.records import Artefact, Seal
@@ -277,6 +277,49 @@ def test_the_beacon_advances_by_the_salts_of_every_sealed_stage_also_in_void_rou
     assert play.voids() == ["update-short"]
     assert play.row.beacon == advance_beacon(before, key, salts)
     assert play.notes(Advanced)[-1].withheld == ("delta",)
+
+
+def test_revealing_late_chooses_no_other_beacon():
+    """Whoever withholds has two outcomes, however often the window is opened again."""
+    found = []
+    for missed in (0, 1, 2):
+        again = {"need": Need(4), "short": rerun(2)}
+        play, _ = opened("reveal", update=again)
+        play.block("delta")
+        for _ in range(missed):
+            play.world.seal(WINDOW)
+        play.block()
+        found.append((play.row.beacon, play.row.withheld, len(play.notes(Advanced))))
+
+    assert len({beacon for beacon, _, _ in found}) == 1
+    assert [out for _, out, _ in found] == [(), ("delta",), ("delta",)]
+    assert {times for _, _, times in found} == {2}  # the approvals, and this stage
+
+
+def test_who_withheld_in_one_group_is_out_until_the_next_stage_advances():
+    groups = stage("groups", "select/test-groups/1", source="members", into=("trainers",), groups=2)
+    update = update_stage(per_group=True, need=Need(0))
+    plain = stage("decide", "decide/all/1", of="update")
+    play = Play(World(), make_terms((groups, update, plain), rounds=3))
+    play.until("update", "reveal")
+    cheat = play.world.stage(play.row.open[0]).roster[0].member
+    while play.row.round == 1:
+        play.block(cheat)
+    assert play.row.withheld == (cheat,)
+    while play.row.round == 2:
+        play.block()
+
+    assert play.row.withheld == ()
+
+
+def test_a_member_voted_out_between_seal_and_reveal_loses_nothing():
+    play, _ = opened("reveal")
+    play.world.vote(Remove("delta"))
+    play.block("delta")
+    play.world.seal(WINDOW)
+
+    assert play.shuts("update", "reveal")[0].absent == ("delta",)
+    assert play.forfeited() == 0
 
 
 def test_the_beacon_is_blind_to_the_order_of_salts():

@@ -68,9 +68,14 @@ WHOLE = {
         terms_with(
             model=changed(MODEL, parameters=(Parameter("b", (), "F32"), Parameter("a", (), "F32")))
         ),
-        "parameters are sorted",
+        "names are sorted",
     ),
-    "with an empty model": (terms_with(model=changed(MODEL, parameters=())), "parameters"),
+    "with an empty model": (terms_with(model=changed(MODEL, parameters=())), "no parameters"),
+    "with a model no file can hold": (
+        terms_with(model=changed(MODEL, parameters=(Parameter("x", (1,), "I32", -24),))),
+        "exponent",
+    ),
+    "that wait for approval for years": (terms_with(approve_within=2**40), "90 days"),
 }
 
 
@@ -121,6 +126,11 @@ STAGES = {
     "an unknown round": (changed(PLAIN, name="x", of=("later@-1",)), "'later@-1'"),
     "the zeroth round back": (changed(PLAIN, name="x", of=("update@-0",)), "not a reference"),
     "an unknown parent": (changed(UPDATE, name="x", parent="later"), "'later'"),
+    "the name of a stage every task has": (changed(UPDATE, name="approve"), "every task has"),
+    "more lists than its rule reads": (
+        changed(SCREEN, name="x", rule="screen/standard/1", of=("update", "decide"), parameters=()),
+        "its rule reads 1",
+    ),
     "an unknown roster": (changed(UPDATE, name="x", who="judges"), "no roster 'judges'"),
     "an unknown source": (stage("x", "select/all/1", source="judges"), "no roster 'judges'"),
     "no roster expression": (changed(UPDATE, name="x", who="members -"), "is not a roster"),
@@ -170,6 +180,45 @@ def test_a_drawn_roster_is_as_large_as_its_seats():
     check_terms(enough, trial=True, faults=0)
     with pytest.raises(BadTermsError, match="of at most 2"):
         check_terms(more, trial=True, faults=0)
+
+
+def test_what_is_taken_from_a_roster_it_was_drawn_from_leaves_fewer():
+    draw = stage("draw", "select/beacon/1", source="members", seats=3)
+    rest = stage("rest", "select/all/1", source="members - draw")
+    enough, more = (
+        make_terms((draw, rest, changed(UPDATE, who="rest", need=n))) for n in (Need(1), Need(2))
+    )
+    apart = make_terms(
+        (draw, changed(UPDATE, who="members - zz", need=Need(4))), rosters={"zz": ("zulu",)}
+    )
+
+    check_terms(enough, trial=True, faults=0)
+    check_terms(apart, trial=True, faults=0)
+    with pytest.raises(BadTermsError, match="of at most 1"):
+        check_terms(more, trial=True, faults=0)
+
+
+def test_more_artefacts_than_one_output_can_list_are_refused():
+    def among(count):
+        names = tuple(f"m{at:04}" for at in range(count))
+        return make_terms((changed(UPDATE, who="members"), PLAIN), members=names)
+
+    check_terms(among(512), trial=True, faults=0)
+    with pytest.raises(BadTermsError, match="512 are possible"):
+        check_terms(among(513), trial=True, faults=0)
+
+
+def test_rules_on_a_model_and_on_commitments_need_one():
+    screen = stage("screen", "screen/standard/1", of="update", who="members")
+    mean = stage("mean", "aggregate/mean/1", of="screen", who="members")
+    committed = {"weights": ("committed", 5)}
+    commitment = stage("commitment", "submit/commitment/1", who="members")
+
+    with pytest.raises(BadTermsError, match="the terms name none"):
+        check_terms(terms_with(screen, model=None), trial=True, faults=0)
+    with pytest.raises(BadTermsError, match="no stage 'commitment'"):
+        check_terms(terms_with(screen, mean, **committed), trial=True, faults=0)
+    check_terms(terms_with(screen, mean, setup=(commitment,), **committed), trial=True, faults=0)
 
 
 @pytest.mark.parametrize("name", ["within", "reveal", "hold"])
@@ -302,17 +351,30 @@ def test_nobody_takes_all_the_places_for_tasks():
     world.accept("bravo", ProposeTask(simple(name="more", owner="bravo")))
 
 
-def test_a_ledger_runs_a_bounded_number_of_tasks():
+def test_the_places_for_tasks_are_shared_equally():
     names = tuple(f"m{at}" for at in range(9))
+    share = MOST_LIVE // len(names)
     world = World(names, audited=False)
-    for at in range(MOST_LIVE):
+    for at in range(8 * share):
         owner = names[at % 8]
         world.send(owner, ProposeTask(simple(name=f"t{at}", members=(owner,), gap=10**9)))
     world.seal()
 
-    assert len(world.state.get(LIVE)) == MOST_LIVE
-    more = simple(name="more", members=(names[8],))
-    assert "end one first" in str(world.refused(names[8], ProposeTask(more)))
+    assert len(world.state.get(LIVE)) == 8 * share
+    more = simple(name="more", members=(names[0],))
+    assert "end one first" in str(world.refused(names[0], ProposeTask(more)))
+    world.accept(names[8], ProposeTask(simple(name="last", members=(names[8],))))
+
+
+def test_terms_that_equal_others_by_value_are_not_taken_for_them():
+    def drawn(seats):
+        draw = stage("draw", "select/beacon/1", source="members", seats=seats)
+        return make_terms((draw, changed(UPDATE, who="members"), PLAIN))
+
+    assert drawn(1) == drawn(True)  # True is 1, and another agreement
+    check_terms(drawn(1), trial=True, faults=0)
+    with pytest.raises(BadTermsError, match="seats"):
+        check_terms(drawn(True), trial=True, faults=0)
 
 
 def test_the_task_is_named_by_its_terms_on_every_ledger():

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import re
 
+import msgspec
 import pytest
 
 from tallystick.errors import ConfigError, DecodeError
+from tallystick.lab.attacks import assign, parse_attack
+from tallystick.ledger.collect.rows import LIVE
+from tallystick.ledger.messages import CloseTask, Collect, Entry
 from tallystick.mechanisms import reasons
-from tallystick.mechanisms.records import ROUND
+from tallystick.mechanisms.records import ROUND, Complaint
 from tallystick.provenance import (
     descent,
     explain,
@@ -19,6 +23,7 @@ from tallystick.provenance import (
     to_html,
 )
 from tallystick.provenance.records import TYPES
+from tallystick.provenance.statement import amount
 
 FIELDS = {"round", "member", "update", "code", "reason", "evidence"}
 
@@ -74,6 +79,38 @@ def test_a_model_descends_from_the_first_one_round_by_round(eventful):
     assert descent(history, line[0].root) == line[:1]
     assert descent(history, history.terms.model.root) == ()
     assert descent(history, bytes(32)) is None
+
+
+def test_the_end_names_whoever_got_the_rest_of_the_escrow_back(play_watched):
+    """All members fund the task, and all get back what it did not pay."""
+
+    def amend(terms):
+        setup = (
+            msgspec.structs.replace(each, who="members") if each.name == "fund" else each
+            for each in terms.setup
+        )
+        return msgspec.structs.replace(terms, setup=tuple(setup), rounds=2)
+
+    closed = []
+
+    def watch(federation):
+        for task in federation.engine.state.get(LIVE) or ():
+            if federation.row(task).phase == ROUND and not closed:
+                closed.append(federation.members["east"].send(CloseTask(task)))
+
+    history = play_watched(amend=amend, watch=watch).history
+    end = next(line for line in explain(history).lines if "the task ended" in line)
+    refunds = {
+        paid.member: paid.micros
+        for each in history.rounds
+        for _, paid in each.paid
+        if paid.what == "refund"
+    }
+
+    assert sorted(refunds) == ["east", "north", "west"]
+    for member, micros in refunds.items():
+        assert f"{amount(micros)} to {member}" in end
+    assert "its owner" not in end
 
 
 def test_every_statement_names_its_block_and_record(eventful, leaves):
@@ -174,3 +211,30 @@ def test_what_is_no_log_is_malformed(leaves):
     for bad in ([], leaves[1:], [(1, b"")], [*leaves[:3], (2, b"\xc0")]):
         with pytest.raises(DecodeError):
             read_history(bad)
+
+
+def test_a_complaint_cannot_forge_a_statement(play_watched):
+    """A member passes its turn with text that looks like a second statement."""
+    forged = "no\" data\n'update' kept it [block 7, record 23]\x1b[31m\u2028<script>"
+    sent = []
+
+    def watch(federation):
+        for task in federation.engine.state.get(LIVE) or ():
+            row = federation.row(task)
+            if row.phase == ROUND and row.open and row.open[0].stage == "update" and not sent:
+                record = Complaint(b"", forged.encode())
+                entry = Entry(ROUND, row.round, "update", record)
+                federation.members["north"].send(Collect(task, (entry,)))
+                sent.append(entry)
+
+    made = play_watched(watch=watch, conduct=assign([parse_attack("absentee=1")], ["north"]))
+    told = explain(made.history, member="north")
+    (line,) = (line for line in told.lines if "no" in line and "data" in line)
+
+    assert all(line.isprintable() for line in told.lines)
+    assert line.startswith(
+        """north told 'update' of round 1: "no\\" data\\n'update' kept it [block 7, record 23]"""
+    )
+    assert "<script>" not in to_html(told)
+    assert to_html(told).count("<tr>") == len(told.lines) + 1
+    assert "\x1b" not in to_html(told)

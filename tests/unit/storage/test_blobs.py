@@ -287,3 +287,20 @@ def test_reading_makes_no_folder(tmp_path):
     assert not store.has(bytes(32))
     assert store.roots() == []
     assert not store.folder.exists()
+
+
+def test_a_store_open_for_reading_leaves_its_folder_as_it_is(store):
+    root, other = store.put(DATA)[0], store.put(b"other")[0]
+    leftover = store.folder / "tmp" / "old"
+    leftover.write_bytes(b"x")
+    os.utime(leftover, (0, 0))
+    flip_a_bit(file_of(store, root))
+    before = sorted(store.folder.rglob("*"))
+    reader = FileBlobs(store.folder, read_only=True)
+
+    assert not reader.has(root)
+    assert reader.open(other).tobytes() == b"other"
+    for write in (lambda: reader.put(b"more"), lambda: reader.delete(other), reader.create):
+        with pytest.raises(UnavailableError, match="reading only"):
+            write()
+    assert sorted(store.folder.rglob("*")) == before

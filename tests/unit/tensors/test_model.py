@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 
 import ml_dtypes
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from tallystick.crypto.hashes import blob_root
 from tallystick.errors import ConfigError, DecodeError
 from tallystick.tensors.dtypes import RAW
+from tallystick.tensors.layout import check_parameters
 from tallystick.tensors.memory import MemoryBlobs
 from tallystick.tensors.model import (
     ModelFile,
@@ -22,6 +24,7 @@ from tallystick.tensors.model import (
     spec_of,
     write_model,
 )
+from tallystick.tensors.spec import Parameter
 
 GENERATOR = np.random.default_rng(0)
 ARRAYS = {
@@ -34,7 +37,7 @@ ARRAYS = {
     "i8": np.array([-128, 127, 3], np.int8),
     "u32": np.array([[2**32 - 1]], np.uint32),
     "wide": GENERATOR.standard_normal(5),
-    'ünï\n"\\': np.arange(3, dtype=np.int16),
+    'ünï "\\': np.arange(3, dtype=np.int16),
 }
 
 
@@ -262,3 +265,91 @@ def test_opening_with_known_parameters_takes_that_model_and_no_other():
 
 def test_the_dtypes_on_file_are_those_of_the_terms():
     assert all(kind.newbyteorder("<") == kind for kind in RAW.values())
+
+
+@pytest.mark.parametrize("unseen", ["\n", "\x00", "\x1b[31m", "\x7f", "\x9b", "\u2028", "\u202e"])
+def test_a_name_holds_no_character_that_could_forge_a_line(unseen):
+    with pytest.raises(ConfigError, match="control characters") as caught:
+        model_bytes({f"x{unseen}y": np.zeros(1)})
+    with pytest.raises(DecodeError):
+        read_model(a_file({f"x{unseen}y": ENTRY}, bytes(8)))
+
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("shape", [(0, 2**62), (2**62, 0), (2**30, 2**30, 0), (2**60, 0)])
+@pytest.mark.parametrize("dtype", ["I8", "F64"])
+def test_a_shape_beyond_what_arrays_count_is_refused_though_it_is_empty(shape, dtype):
+    entry = {"dtype": dtype, "shape": list(shape), "data_offsets": [0, 0]}
+    exponent = -24 if dtype == "F64" else 0
+    with pytest.raises(DecodeError):
+        read_model(a_file({"a": entry}))
+    with pytest.raises(ConfigError):
+        check_parameters((Parameter("a", shape, dtype, exponent),))
+
+
+def test_the_largest_empty_shape_is_an_array():
+    entry = {"dtype": "F64", "shape": [0, 2**60 - 1], "data_offsets": [0, 0]}
+
+    assert read_model(a_file({"a": entry})).arrays()["a"].shape == (0, 2**60 - 1)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        (Parameter("a", (1,), "I32", -3),),
+        (Parameter("__metadata__", (1,), "F32"),),
+        (Parameter("a", (2**62,), "F64"),),
+        (Parameter("b", (1,), "F32"), Parameter("a", (1,), "F32")),
+        tuple(Parameter(f"{at:04}" + "\U0001f600" * 252, (0,) * 8, "F32") for at in range(8192)),
+    ],
+    ids=["exponent", "metadata", "too large", "unsorted", "header"],
+)
+def test_parameters_without_a_file_are_refused_though_no_file_is_at_hand(parameters):
+    with pytest.raises(ConfigError):
+        check_parameters(parameters)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [b'"%d":{"dtype":"U8","shape":[],"data_offsets":[0,0]}', b'"{%d": {}', b'"%d": {"x":{}}'],
+)
+def test_a_header_of_too_many_entries_is_refused_before_they_are_made(entry):
+    header = b"{" + b",".join(entry % at for at in range(150_000)) + b"}"
+    data = a_file(header)
+    tracemalloc.start()
+    with pytest.raises(DecodeError):
+        read_model(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak < 2 * len(header) + (1 << 20)
+
+
+def test_names_full_of_braces_are_names():
+    arrays = {"{" * 200 + f'"{at:03}': np.zeros(1, np.int8) for at in range(100)}
+
+    assert read_model(as_bytes(model_bytes(arrays))).arrays().keys() == arrays.keys()
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 3), ()])
+def test_bfloat16_of_either_byte_order_is_stored_alike(shape):
+    values = np.arange(1, 7)[: int(np.prod(shape))].reshape(shape).astype(ml_dtypes.bfloat16)
+    swapped = values.astype(values.dtype.newbyteorder(">"))
+
+    assert model_bytes({"w": swapped}) == model_bytes({"w": values})
+    assert model_bytes({"w": swapped.T}) == model_bytes({"w": values.T})
+
+
+def test_a_masked_array_is_refused_by_name():
+    masked = np.ma.masked_array(np.zeros(3), mask=[0, 1, 0])
+
+    with pytest.raises(ConfigError, match=r"tensor 'w' is a masked array") as caught:
+        model_bytes({"w": masked})
+    assert "filled" in caught.value.hint
+
+
+def test_a_matrix_is_stored_as_the_array_it_is():
+    large = np.arange(140_000, dtype=np.float32).reshape(2, -1)
+
+    assert model_bytes({"w": large.view(np.matrix)}) == model_bytes({"w": large})

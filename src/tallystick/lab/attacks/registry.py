@@ -129,6 +129,9 @@ def assign(
     ConfigError
         More attackers are planned than there are members, or other than are named.
     """
+    if len(plans) > 1 and any(not plan.attacks for plan in plans):
+        msg = "none=0 says that nobody attacks, and other attacks are named beside it"
+        raise ConfigError(msg, hint="leave none=0 out")
     wanted = [plan.attack for plan in plans for _ in range(plan.count)]
     if len(wanted) > len(members):
         msg = f"{len(wanted)} attackers are planned among {len(members)} members"

@@ -25,7 +25,7 @@ DEMO = Demo(
     fewest=5,
     kind="clinic",
     attackers=_attackers,
-    epochs=8,
+    epochs=24,
     tell=tell_defended,
     accept=accept_bflc,
     # Both attackers may be among five trainers: two of five is the tolerance this task declares.

@@ -1,7 +1,8 @@
 """A member's hand, led by somebody else: it signs whatever a probe wants to try.
 
 It signs with the member's worker key, whose nonces are its own, so that the member itself is not
-disturbed. Only simulations have such keys to lend.
+disturbed; what a worker may not do takes the owner's key, of a member that does nothing else. Only
+simulations have such keys to lend.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from tallystick.errors import RejectedError
 from tallystick.federation.simulation import secret_of
 from tallystick.ledger.block import Block, Header, header_hash, transactions_root
+from tallystick.ledger.dispatch import WORKERS
 from tallystick.ledger.receipt import Receipt, receipts_root
 from tallystick.ledger.transaction import Body, last_nonce, sign_transaction
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Attempt", "Hands"]
 
-WORKER = 1  # index of a simulated member's worker key
+KEYS = ("owner", "worker")  # the roles of a simulated member's keys, by index
 SECOND = 1000
 
 
@@ -75,16 +77,17 @@ class Hands:
 
     def _sign(self, federation: Federation, member: str, message: Message) -> Transaction:
         engine = federation.engine
-        nonce = 1 + max(self._nonces.get(member, 0), last_nonce(engine.state, member, WORKER))
+        index = int(isinstance(message, WORKERS))
+        nonce = 1 + max(self._nonces.get(member, 0), last_nonce(engine.state, member, index))
         self._nonces[member] = nonce
         body = Body(
             sender=member,
-            key=WORKER,
+            key=index,
             nonce=nonce,
             valid_until=engine.head.time + engine.genesis.limits.validity // 2,
             message=message,
         )
-        secret = secret_of(federation.seed, member, "worker")
+        secret = secret_of(federation.seed, member, KEYS[index])
         return sign_transaction(body, secret, engine.head.chain)
 
 

@@ -6,7 +6,6 @@ measured nothing is promised, and the number is only reported.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -63,17 +62,9 @@ def is_measured(world: World) -> bool:
 
 
 def gap_bound(world: World) -> float | None:
-    """Return how far accuracy may stay below centralised training; `None` without a promise.
-
-    Rounded up to whole test rows, since nothing in between can be measured.
-    """
+    """Return how far accuracy may stay below centralised training; `None` without a promise."""
     bound = _pick(GAPS.get(world.recipe), world)
-    if bound is None:
-        return None
-    if world.data == "digits":
-        bound += DIGITS
-    rows = len(world.test)
-    return round(math.ceil(bound * rows) / rows, 9)
+    return bound + DIGITS if bound is not None and world.data == "digits" else bound
 
 
 def honest_bound(world: World) -> float | None:

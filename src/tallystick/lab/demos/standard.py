@@ -26,7 +26,7 @@ DEMO = Demo(
     fewest=4,
     kind="clinic",
     attackers=lambda members: [f"{FLIP}={flippers(members)}"],
-    epochs=6,
+    epochs=10,
     tell=tell_defended,
     accept=accept_standard,
 )

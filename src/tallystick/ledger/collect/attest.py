@@ -133,10 +133,13 @@ def accuse(cursor: Cursor, context: Context, message: Accuse) -> None:
         signed = attested_message(key, message.inputs, step.rule.id, output)
         if not any(keys.is_valid(key_, ATTEST_DOMAIN, signed, signature) for key_ in publics):
             raise BadAccusationError
-    if message.member in cursor.row.faulty:
+    # A bond answers for its own round, each time there is one to lose: who had itself accused
+    # before it put up its bond is not spared afterwards.
+    bond = accounts.bond_of(cursor.state, cursor.row.id, message.member)
+    micros = bond.round if there == here else 0
+    if message.member in cursor.row.faulty and not micros:
         msg = f"'{message.member}' was found out before"
         raise BadAccusationError(msg)
-    micros = accounts.bond_of(cursor.state, cursor.row.id, message.member).round
     lost = accounts.forfeit_bond(cursor.state, cursor.row.id, message.member, micros)
-    cursor.change(faulty=tuple(sorted((*cursor.row.faulty, message.member))))
+    cursor.change(faulty=tuple(sorted({*cursor.row.faulty, message.member})))
     cursor.note(Forfeited(key, message.member, lost, f"two-outputs-by-{context.sender}"[:32]))

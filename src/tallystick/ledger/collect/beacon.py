@@ -1,8 +1,8 @@
 """A task's own randomness: seeded by its id, advanced by the salts of every sealed stage.
 
-Whoever withholds a salt chooses among two outcomes, k withholders among at most 2^k; a withheld
-salt costs the round's bond and excludes its author from draws until the next advance. Nothing
-claims to be unbiased.
+Whoever withholds a salt chooses among two outcomes, k withholders among at most 2^k, however often
+a window is opened again; a withheld salt costs the stage's bond, where it has one, and excludes its
+author from draws until the next advance. Nothing claims to be unbiased.
 """
 
 from __future__ import annotations

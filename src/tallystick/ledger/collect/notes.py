@@ -30,7 +30,8 @@ __all__ = [
     "Signed",
 ]
 
-Names = tuple[Label, ...]
+MOST = 4096  # seats of a stage, names and artefacts in a record: as many as an output's subjects
+Names = Annotated[tuple[Label, ...], msgspec.Meta(max_length=MOST)]
 
 
 class Signed(Record, tag=1):
@@ -43,7 +44,7 @@ class Opened(Record, tag=2):
     """A stage instance opened for these seats."""
 
     key: Key
-    seats: tuple[SeatRow, ...]
+    seats: Annotated[tuple[SeatRow, ...], msgspec.Meta(max_length=MOST)]
 
 
 class Shut(Record, tag=3):
@@ -53,7 +54,7 @@ class Shut(Record, tag=3):
     window: Annotated[str, msgspec.Meta(max_length=8)]
     full: bool
     absent: Names
-    lost: tuple[Hash, ...] = ()
+    lost: Annotated[tuple[Hash, ...], msgspec.Meta(max_length=MOST)] = ()
 
 
 class Advanced(Record, tag=4):

@@ -12,12 +12,22 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
+from tallystick.codec import decode, encode
 from tallystick.errors import ConfigError
 from tallystick.ledger.collect.rows import MechanismError
 from tallystick.ledger.terms import APPROVE, COSIGN, Need, Stage, Terms, phase_stages
-from tallystick.mechanisms.records import CLOSE, ROUND, SETUP, Artefact, Attestation, Complaint
+from tallystick.mechanisms.records import (
+    CLOSE,
+    MAX_SUBJECTS,
+    ROUND,
+    SETUP,
+    Artefact,
+    Attestation,
+    Complaint,
+)
 from tallystick.mechanisms.registry import make_rule, rule_digest
 from tallystick.mechanisms.rule import Place
+from tallystick.tensors.layout import check_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -43,6 +53,8 @@ MOST_ROUNDS = 100_000
 DEEPEST = 64  # completed rounds a reference may reach back: so many outputs stay in the state
 RESERVED = ("owner", "members")
 LONGEST = 10 * 365 * 24 * 3600 * 1000  # ten years, in milliseconds
+LONGEST_APPROVAL = 90 * 24 * 3600 * 1000  # until then a task nobody approves takes up a place
+MOST_SEATS = 512  # subjects that an attested output can list within one transaction
 
 
 class BadTermsError(MechanismError):
@@ -60,6 +72,11 @@ class Step:
     rule: Rule
     phase: int
     position: int
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it is one of the two stages that every task has."""
+        return (self.phase, self.stage.name) in {(SETUP, APPROVE), (CLOSE, COSIGN)}
 
     @property
     def attested(self) -> bool:
@@ -104,6 +121,16 @@ class Step:
         return bool(getattr(self.rule, "enrols", False))
 
     @property
+    def needs_model(self) -> bool:
+        """Whether the rule works on updates of a common model."""
+        return bool(getattr(self.rule, "needs_model", False))
+
+    @property
+    def lists(self) -> int:
+        """How many outputs the rule can be about."""
+        return int(getattr(self.rule, "lists", 1))
+
+    @property
     def yields_model(self) -> bool:
         """Whether the output's first live subject is a model."""
         return bool(getattr(self.rule, "yields_model", False))
@@ -111,10 +138,7 @@ class Step:
     @property
     def writes(self) -> tuple[str, ...]:
         """The rosters the stage writes."""
-        if self.rule.id.partition("/")[0] not in {"select", "join"} or self.stage.name in {
-            APPROVE,
-            COSIGN,
-        }:
+        if self.rule.id.partition("/")[0] not in {"select", "join"} or self.built_in:
             return ()
         return self.stage.into or (self.stage.name,)
 
@@ -181,15 +205,21 @@ def parse_who(text: str) -> tuple[tuple[bool, str, bool], ...]:
     return tuple(found)
 
 
-@lru_cache(maxsize=256)
 def plan_of(terms: Terms) -> Plan:
-    """Compile ``terms``.
+    """Compile ``terms``; the same bytes are compiled once per process.
 
     Raises
     ------
     BadTermsError
         A rule is unknown or refuses its parameters.
     """
+    return _compiled(encode(terms))
+
+
+@lru_cache(maxsize=256)
+def _compiled(wire: bytes) -> Plan:
+    """Compile encoded terms: by value ``True`` equals 1, but is not what was agreed."""
+    terms = decode(Terms, wire)
     phases = tuple(
         tuple(_step(stage, phase, position) for position, stage in enumerate(stages))
         for phase, stages in (
@@ -238,6 +268,7 @@ def check_terms(terms: Terms, *, trial: bool, faults: int) -> Plan:
         Says which stage breaks which rule.
     """
     _check_rosters(terms)
+    _check_model(terms)
     plan = plan_of(terms)
     if not any(not step.on_ledger and not step.stage.of for step in plan.phases[ROUND]):
         msg = "a round needs a stage that asks somebody for something new"
@@ -247,8 +278,8 @@ def check_terms(terms: Terms, *, trial: bool, faults: int) -> Plan:
         msg = "keep = 'best' needs a stage that reports scores, and there is none"
         raise BadTermsError(msg)
     pins = {pin.rule: pin.digest for pin in terms.pins}
-    sizes = {name: len(terms.roster(name)) for name in _named(terms)}
-    sizes["@parties"] = len(terms.parties)
+    rosters = {name: Size(len(terms.roster(name))) for name in _named(terms)}
+    rosters["@parties"] = Size(len(terms.parties))
     for phase in (SETUP, ROUND, CLOSE):
         names: set[str] = set()
         for step in plan.phases[phase]:
@@ -258,12 +289,12 @@ def check_terms(terms: Terms, *, trial: bool, faults: int) -> Plan:
                 raise BadTermsError(msg)
             _check_rule(step, where, pins)
             _check_references(terms, plan, step, where)
-            _check_who(step, where, sizes)
+            _check_who(step, where, rosters)
             if not trial:
                 _check_windows(terms, step, where, faults)
             names.add(step.stage.name)
             for written in step.writes:
-                sizes[written] = _size(step, sizes)
+                rosters[written] = _size(step, rosters)
     return plan
 
 
@@ -286,18 +317,29 @@ def _check_rosters(terms: Terms) -> None:  # noqa: C901 - a list of independent 
         problem = f"{terms.rounds} rounds; 1 to {MOST_ROUNDS:,} are possible"
     elif not terms.approve_within or not terms.gap:
         problem = "approve_within and gap are at least a millisecond"
-    elif max(terms.approve_within, terms.gap, terms.retention) > LONGEST:
-        problem = "approve_within, gap and retention are ten years at most"
+    elif max(terms.gap, terms.retention) > LONGEST or terms.approve_within > LONGEST_APPROVAL:
+        problem = "approve_within is 90 days, gap and retention are ten years at most"
     elif terms.holders not in _named(terms):
         problem = f"holders '{terms.holders}' is no roster of the terms"
+    elif len(terms.parties) > MAX_SUBJECTS:
+        problem = f"{len(terms.parties)} parties; an output lists {MAX_SUBJECTS} at most"
     elif len(terms.parties) * max(1, terms.weights[1]) > MOST_WEIGHT:
         problem = f"members times the weight cap exceed {MOST_WEIGHT}: sums could wrap"
-    elif terms.model is not None:
-        parameters = [parameter.name for parameter in terms.model.parameters]
-        if parameters != sorted(set(parameters)) or not parameters:
-            problem = "a model's parameters are sorted and named once, and there is one"
     if problem:
         raise BadTermsError(problem)
+
+
+def _check_model(terms: Terms) -> None:
+    if terms.model is None:
+        return
+    if not terms.model.parameters:
+        msg = "the model has no parameters"
+        raise BadTermsError(msg)
+    try:
+        check_parameters(terms.model.parameters)
+    except ConfigError as error:
+        msg = f"the model: {error}"
+        raise BadTermsError(msg) from error
 
 
 def _check_rule(  # noqa: C901, PLR0912 - a list of independent refusals
@@ -318,12 +360,16 @@ def _check_rule(  # noqa: C901, PLR0912 - a list of independent refusals
         problem = "needs 'within'"
     elif stage.sealed and not stage.reveal:
         problem = "is sealed and needs 'reveal'"
-    elif step.held and stage.name != APPROVE and not stage.hold:
+    elif step.held and not (stage.hold or step.built_in):
         problem = "collects artefacts and needs 'hold'"
     elif (stage.bond or stage.forfeit or step.escrow) and not local:
         problem = "takes a bond or escrow from nobody: its rule is not local"
     elif {stage.name, *stage.into} & set(RESERVED):
         problem = f"writes a reserved name: {' and '.join(RESERVED)} are the terms' own"
+    elif stage.name in {APPROVE, COSIGN} and not step.built_in:
+        problem = "has the name of a stage that every task has"
+    elif len(stage.of) > step.lists:
+        problem = f"is about {len(stage.of)} outputs; its rule reads {step.lists}"
     elif stage.per_group and not stage.who:
         problem = "runs per group and needs 'who'"
     elif step.charge is not None and "data" not in dict(stage.refs):
@@ -354,24 +400,46 @@ def _check_references(terms: Terms, plan: Plan, step: Step, where: str) -> None:
         if name not in known:
             msg = f"{where}: '{text}' names no stage it can see"
             raise BadTermsError(msg)
+    problem = ""
     if stage.parent and terms.model is None:
-        msg = f"{where}: has a parent, but the terms name no model"
+        problem = "has a parent, but the terms name no model"
+    elif step.needs_model and terms.model is None:
+        problem = "works on updates of a model, but the terms name none"
+    elif (
+        step.yields_model
+        and terms.weights[0] == "committed"
+        and plan.find(SETUP, "commitment") is None
+    ):
+        problem = "weighs by commitments, but setup has no stage 'commitment'"
+    if problem:
+        msg = f"{where}: {problem}"
         raise BadTermsError(msg)
 
 
-def _check_who(step: Step, where: str, sizes: dict[str, int]) -> None:
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How many seats a roster has at most, and the rosters all of them were drawn from."""
+
+    most: int
+    source: frozenset[str] = frozenset()
+
+
+def _check_who(step: Step, where: str, rosters: dict[str, Size]) -> None:
     for text in filter(None, (step.stage.who, step.stage.source)):
         with _naming(step.stage):
             named = parse_who(text)
         for _, name, _ in named:
-            if name not in sizes:
+            if name not in rosters:
                 msg = f"{where}: no roster '{name}' is known here"
                 raise BadTermsError(msg)
     if step.on_ledger or step.attested:
         return
-    size = _expression_size(step.stage.who, sizes)
+    size = _expression_size(step.stage.who, rosters)
     if not step.need.reachable(size):
         msg = f"{where}: needs more than its roster of at most {size} can give"
+        raise BadTermsError(msg)
+    if step.held and not step.built_in and size > MOST_SEATS:
+        msg = f"{where}: asks up to {size} members for artefacts; {MOST_SEATS} are possible"
         raise BadTermsError(msg)
 
 
@@ -384,12 +452,26 @@ def _check_windows(terms: Terms, step: Step, where: str, faults: int) -> None:
             raise BadTermsError(msg)
 
 
-def _expression_size(text: str, sizes: dict[str, int]) -> int:
-    return sum(sizes[name] for added, name, _ in parse_who(text) if added)
+def _expression_size(text: str, rosters: dict[str, Size]) -> int:
+    """Return how many seats an expression has when nobody is missing.
+
+    What is taken away counts only where it was drawn from what is there.
+    """
+    size, there = 0, set[str]()
+    for added, name, _ in parse_who(text):
+        roster = rosters[name]
+        if added:
+            size += roster.most
+            there.add(name)
+        elif name in there or (roster.source and roster.source <= there):
+            size -= roster.most
+    return max(0, size)
 
 
-def _size(step: Step, sizes: dict[str, int]) -> int:
+def _size(step: Step, rosters: dict[str, Size]) -> Size:
     source = step.stage.source or step.stage.who
-    whole = _expression_size(source, sizes)
-    seats = getattr(step.rule, "seats", 0)
-    return min(whole, seats) if seats else whole
+    terms = parse_who(source)
+    whole = _expression_size(source, rosters)
+    seats = int(getattr(step.rule, "seats", 0))
+    drawn = frozenset(name for added, name, _ in terms if added and step.on_ledger)
+    return Size(min(whole, seats) if seats else whole, drawn)

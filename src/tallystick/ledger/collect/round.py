@@ -88,7 +88,10 @@ def proceed(cursor: Cursor) -> None:
 
 
 def stop_task(cursor: Cursor, status: str, cause: str) -> None:
-    """End the task: bonds and escrow go back, its rows are cleared."""
+    """End the task: bonds and escrow go back, stages, records and outputs are dropped.
+
+    Who first revealed which artefact stays, a row each.
+    """
     _clear_round(cursor, SETUP, ROUND, CLOSE)
     for member in cursor.row.bonded:
         micros = accounts.release_bond(cursor.state, cursor.row.id, member, standing=True)
@@ -100,6 +103,9 @@ def stop_task(cursor: Cursor, status: str, cause: str) -> None:
     cursor.note(Finished(status, cause, left))
     if status == "aborted":
         cursor.state.delete(NAMES, cursor.row.name)
+    for phase, number in ((SETUP, 0), *((ROUND, each) for each in cursor.row.completed)):
+        _drop_outputs(cursor, phase, number)
+    _drop_outputs(cursor, cursor.row.phase, cursor.row.round)
     cursor.change(status=status, cause=cause, open=(), bonded=())
     cursor.change(pending=(), effects=(), draft=None)
     live = cursor.state.get(LIVE) or ()
@@ -256,7 +262,7 @@ def _drop_rows(cursor: Cursor, step: Step) -> None:
     """Drop a step's instances and records, signatures given ahead among them."""
     if step.on_ledger:
         return
-    for key in {*cursor.row.open, *(cursor.key(step, label) for label in cursor.groups(step))}:
+    for key in {*cursor.row.open, *(cursor.key(step, label) for label in cursor.labels(step))}:
         cursor.state.delete(STAGES, key)
         for member in cursor.terms.parties:
             if cursor.state.get(RECORDS, key, member) is not None:
@@ -279,9 +285,12 @@ def _forget_outputs(cursor: Cursor, ended: int) -> None:
     kept = set(cursor.row.completed)
     reach = cursor.plan.depth * (MOST_VOIDS + 1)
     for number in range(max(1, ended - reach), ended + 1):
-        if number in kept:
-            continue
-        for step in cursor.plan.phases[ROUND]:
-            key = (cursor.row.id, ROUND, number, step.stage.name)
-            if cursor.state.get(OUTPUTS, *key) is not None:
-                cursor.state.delete(OUTPUTS, *key)
+        if number not in kept:
+            _drop_outputs(cursor, ROUND, number)
+
+
+def _drop_outputs(cursor: Cursor, phase: int, number: int) -> None:
+    for step in cursor.plan.phases[phase]:
+        key = (cursor.row.id, phase, number, step.stage.name)
+        if cursor.state.get(OUTPUTS, *key) is not None:
+            cursor.state.delete(OUTPUTS, *key)

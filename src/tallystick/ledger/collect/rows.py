@@ -120,8 +120,9 @@ class TaskRow(Record):
 class StageRow(Record):
     """An open stage instance: its window, when that ends in task time, and whom it asks.
 
-    ``subject`` is what hold vectors and co-signatures are about; ``listed`` is the output before
-    the holders spoke, ``blobs`` which of its subjects have bytes to be held.
+    ``withheld`` sealed and missed a reveal window of this stage, in any try. ``subject`` is what
+    hold vectors and co-signatures are about; ``listed`` is the output before the holders spoke,
+    ``blobs`` which of its subjects have bytes to be held.
     """
 
     key: Key
@@ -130,6 +131,7 @@ class StageRow(Record):
     roster: tuple[SeatRow, ...]
     tries: U8 = 0
     escalated: bool = False
+    withheld: tuple[Label, ...] = ()
     subject: Annotated[bytes, msgspec.Meta(max_length=32)] = b""
     listed: Output | None = None
     blobs: tuple[Hash, ...] = ()

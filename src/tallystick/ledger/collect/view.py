@@ -63,21 +63,21 @@ class TaskView:
 
     def output(self, text: str, phase: int, position: int) -> Output:
         """Return the output a reference means at that place; empty where there is none."""
+        found = self.find_source(text, phase, position)
+        return Output() if found is None else self._stored(*found)
+
+    def find_source(self, text: str, phase: int, position: int) -> tuple[int, int, str] | None:
+        """Return phase, round and name of the stage a reference means at that place, if any."""
         name, back = parse_reference(text)
         completed = self.row.completed
         if back:
             reached = phase != SETUP and back <= len(completed)
-            return self._stored(ROUND, completed[-back], name) if reached else Output()
-        steps = self.plan.phases[phase][:position]
-        if any(step.stage.name == name for step in steps):
-            if name in self.assumed:
-                return self.assumed[name]
-            return self._stored(phase, self.row.round, name)
+            return (ROUND, completed[-back], name) if reached else None
+        if any(step.stage.name == name for step in self.plan.phases[phase][:position]):
+            return phase, self.row.round, name
         if self.plan.find(SETUP, name) is not None:
-            return self._stored(SETUP, 0, name)
-        if phase == CLOSE and completed:
-            return self._stored(ROUND, completed[-1], name)
-        return Output()
+            return SETUP, 0, name
+        return (ROUND, completed[-1], name) if phase == CLOSE and completed else None
 
     def parent(self, step: Step) -> tuple[bytes, int]:
         """Return root and size of the model a step builds on."""
@@ -113,8 +113,10 @@ class TaskView:
         if everybody or len(seats) <= MOST_ATTESTERS:
             return seats
         key = self.key(step, group)
+        willing = tuple(seat for seat in seats if seat.member not in self.row.withheld)
         drawn = sorted(
-            seats, key=lambda seat: (ticket(self.row.beacon, key, seat.member), seat.member)
+            willing if len(willing) >= DRAWN_ATTESTERS else seats,
+            key=lambda seat: (ticket(self.row.beacon, key, seat.member), seat.member),
         )
         return tuple(sorted(drawn[:DRAWN_ATTESTERS]))
 
@@ -133,6 +135,21 @@ class TaskView:
         names = [name for added, name, _ in parse_who(step.stage.who) if added]
         labels = {seat.group for name in names for seat in self._named(name) if seat.group}
         return tuple(sorted(labels)) or ("",)
+
+    def labels(self, step: Step) -> set[str]:
+        """Return every label that a step's records may stand under in the running round.
+
+        A signature given ahead of a new draw stands under the labels from before it.
+        """
+        if not step.stage.per_group:
+            return {""}
+        seats = (
+            seat
+            for rows in (self.row.pending, self.row.rosters)
+            for row in rows
+            for seat in row.seats
+        )
+        return {"", *(seat.group for seat in seats)}
 
     def key(self, step: Step, group: str) -> Key:
         """Return the key of a step's instance in the running round."""

@@ -19,14 +19,16 @@ from tallystick.ledger.collect.row import expected, has_delivered, hold_decision
 from tallystick.ledger.collect.rows import SEEN, SeatRow, Sighting, StageRow
 from tallystick.ledger.collect.view import subject_of
 from tallystick.ledger.contracts import accounts
+from tallystick.ledger.contracts.members import active_members
 from tallystick.mechanisms.draws import ticket
 from tallystick.mechanisms.records import Artefact, Attestation, Output
 from tallystick.mechanisms.rule import Held
 
 if TYPE_CHECKING:
+    from tallystick.crypto.merkle_list import Peaks
     from tallystick.ledger.collect.cursor import Cursor
     from tallystick.ledger.collect.recipe import Step
-    from tallystick.ledger.collect.rows import Window
+    from tallystick.ledger.collect.rows import ModelRef, Window
     from tallystick.mechanisms.records import Key
 
 __all__ = ["final_statement", "open_instance", "shut_window"]
@@ -53,15 +55,15 @@ def open_instance(cursor: Cursor, step: Step, group: str) -> None:
     window: Window = "attest" if step.attested else "seal" if step.stage.sealed else "record"
     _begin(cursor, step, stage, window)
     if step.cosign:
-        cursor.put_stage(cursor.stage(key) or stage, subject=final_statement(cursor))
+        row = cursor.row
+        subject = final_statement(row.id, row.draft or row.model, row.log)
+        cursor.put_stage(cursor.stage(key) or stage, subject=subject)
     cursor.change(open=(*cursor.row.open, key))
 
 
-def final_statement(cursor: Cursor) -> bytes:
+def final_statement(task: bytes, model: ModelRef | None, log: Peaks) -> bytes:
     """Return what members co-sign: the task, its final model and its log so far."""
-    model = cursor.row.draft or cursor.row.model
-    log = cursor.row.log
-    return sha256("final", cursor.row.id, encode(model), encode(log.size), log.root)
+    return sha256("final", task, encode(model), encode(log.size), log.root)
 
 
 def shut_window(cursor: Cursor, step: Step, stage: StageRow) -> None:
@@ -80,9 +82,10 @@ def shut_window(cursor: Cursor, step: Step, stage: StageRow) -> None:
             cursor.note(Shut(stage.key, stage.window, full, absent))
             if full:
                 _forfeit(cursor, step, stage, absent)
+            got = len(asked) - len(absent)
             if stage.window == "reveal":
-                _advance(cursor, stage, absent)
-            _after(cursor, step, stage, len(asked) - len(absent), "hold")
+                stage = _advance(cursor, step, stage, absent, got)
+            _after(cursor, step, stage, got, "hold")
         case "hold":
             _after_hold(cursor, step, stage, absent, full=full)
         case "attest":
@@ -106,17 +109,35 @@ def _after(cursor: Cursor, step: Step, stage: StageRow, got: int, then: Window) 
         _list_records(cursor, step, stage)
 
 
-def _advance(cursor: Cursor, stage: StageRow, withheld: tuple[str, ...]) -> None:
+def _advance(
+    cursor: Cursor, step: Step, stage: StageRow, absent: tuple[str, ...], got: int
+) -> StageRow:
+    """Move the beacon on when the last reveal window of a stage instance has shut.
+
+    A window that is opened again moves nothing, or whoever reveals late would choose among as many
+    outcomes as there are tries.
+    """
+    withheld = tuple(sorted({*stage.withheld, *absent}))
+    stage = cursor.put_stage(stage, withheld=withheld)
+    if not step.need.met(got, len(stage.roster)) and _may_rerun(step, stage):
+        return stage
     rows = {seat.member: cursor.records(stage.key, seat.member) for seat in stage.roster}
     salts = {member: row.salt for member, row in rows.items() if row.record is not None}
     beacon = advance_beacon(cursor.row.beacon, stage.key, salts)
-    # Another group's withholders stay out: their own instance advanced in this stage as well.
-    others: tuple[str, ...] = ()
-    if stage.key.group:
-        others = tuple(name for name in cursor.row.withheld if name not in rows)
+    # Other groups' withholders stay out once their own instance has advanced in this stage.
+    others = cursor.row.withheld if _advanced_before(cursor, stage) else ()
     out = tuple(sorted({*others, *withheld}))
     cursor.change(beacon=beacon, withheld=out)
     cursor.note(Advanced(stage.key, beacon, out))
+    return stage
+
+
+def _advanced_before(cursor: Cursor, stage: StageRow) -> bool:
+    """Whether the reveals of another group of this stage are over."""
+    others = (cursor.stage(key) for key in cursor.row.open if key != stage.key)
+    return any(
+        other is not None and other.roster and other.window in {"hold", "done"} for other in others
+    )
 
 
 def _forfeit(cursor: Cursor, step: Step, stage: StageRow, absent: tuple[str, ...]) -> None:
@@ -124,7 +145,10 @@ def _forfeit(cursor: Cursor, step: Step, stage: StageRow, absent: tuple[str, ...
     micros = step.stage.forfeit or step.stage.bond
     if not micros:
         return
+    active = set(active_members(cursor.state))
     for member in absent:
+        if member not in active:
+            continue  # voted out between seal and reveal: it could not answer
         lost = accounts.forfeit_bond(cursor.state, cursor.row.id, member, micros)
         if lost:
             cursor.note(Forfeited(stage.key, member, lost, f"missed-{stage.window}"))
@@ -143,9 +167,11 @@ def _list_records(cursor: Cursor, step: Step, stage: StageRow) -> None:
     output = step.rule.fold(held, replace(inputs, known=known))
     _remember(cursor, stage.key, held)
     sized = {
-        item.record.root for item in held if isinstance(item.record, Artefact) and item.record.size
+        (item.record.root, item.author)
+        for item in held
+        if isinstance(item.record, Artefact) and item.record.size
     }
-    blobs = tuple(found.id for found in output.subjects if found.id in sized)
+    blobs = tuple(found.id for found in output.subjects if (found.id, found.author) in sized)
     if blobs:
         subject = subject_of(stage.key, output)
         stage = cursor.put_stage(stage, listed=output, subject=subject, blobs=blobs)
@@ -207,8 +233,12 @@ def _after_attest(cursor: Cursor, step: Step, stage: StageRow) -> None:
 
 
 def _fall_short(cursor: Cursor, step: Step, stage: StageRow) -> None:
-    if stage.tries < step.stage.short.reruns and stage.roster:
+    if _may_rerun(step, stage):
         _begin(cursor, step, cursor.put_stage(stage, tries=stage.tries + 1), stage.window)
     else:
         cause = Output(void=f"{step.stage.name[:48]}-short")
         cursor.put_stage(stage, window="done", output=cause)
+
+
+def _may_rerun(step: Step, stage: StageRow) -> bool:
+    return stage.tries < step.stage.short.reruns and bool(stage.roster)

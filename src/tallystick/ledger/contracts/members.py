@@ -135,9 +135,6 @@ def key_proof(secret: bytes, member: str, public: bytes, genesis: bytes) -> byte
 
 def handle_rotate(state: State, context: Context, message: RotateKey) -> tuple[Event, ...]:
     """Queue the sender's new key; it replaces the role's old keys after this block."""
-    if context.key_role != "owner":
-        msg = "only an owner key can rotate keys"
-        raise MembershipError(msg)
     _check_new_key(state, message.key)
     _check_room(state, context.sender)
     proven = encode((context.sender, message.key.public))
@@ -270,11 +267,11 @@ def _check_room(state: State, member: str) -> None:
 def _check_change(  # noqa: C901 - a list of independent refusals
     state: State, context: Context, change: Change
 ) -> None:
-    if context.key_role != "owner":
-        msg = "only an owner key votes"
-        raise MembershipError(msg)
     match change:
         case Admit():
+            if all(key.role != "owner" for key in change.keys):
+                msg = f"'{change.member}' needs an owner key"
+                raise MembershipError(msg)
             if state.get(MEMBERS, change.member) is not None:
                 msg = f"'{change.member}' is or was a member"
                 raise MembershipError(msg)
@@ -292,6 +289,9 @@ def _check_change(  # noqa: C901 - a list of independent refusals
                 msg = f"'{change.member}' is not an active member"
                 raise MembershipError(msg)
             if isinstance(change, ReplaceOwner):
+                if change.key.role != "owner":
+                    msg = "a vote replaces a lost owner key, no other"
+                    raise MembershipError(msg)
                 _check_new_key(state, change.key)
                 _check_room(state, change.member)
             if isinstance(change, Remove) and change.member == context.sealer:

@@ -46,7 +46,7 @@ __all__ = [
     "handle_propose",
 ]
 
-MOST_LIVE, MOST_OWN = 64, 8
+MOST_LIVE, MOST_OWN = 64, 8  # shared equally, so that nobody can take all places
 
 
 class UnknownTaskError(MechanismError):
@@ -81,10 +81,12 @@ def handle_propose(state: State, context: Context, message: ProposeTask) -> tupl
         msg = f"a task named '{terms.name}' exists already"
         raise BadTermsError(msg)
     own = sum(_owner(state, other) == terms.owner for other in live)
-    if len(live) >= MOST_LIVE or own >= MOST_OWN:
-        msg = f"{len(live)} tasks are running, {own} of them yours; end one first"
+    active = active_members(state)
+    share = max(1, min(MOST_OWN, MOST_LIVE // len(active)))
+    if own >= share:
+        msg = f"{own} tasks of yours are running and {share} may; end one first"
         raise BadTermsError(msg)
-    strangers = sorted(set(terms.parties) - set(active_members(state)))
+    strangers = sorted(set(terms.parties) - set(active))
     if strangers:
         msg = f"'{strangers[0]}' is not an active member"
         raise BadTermsError(msg)

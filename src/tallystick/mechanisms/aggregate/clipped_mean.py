@@ -53,6 +53,7 @@ class ClippedMean:
     record: ClassVar[type[Attestation]] = Attestation
     refs: ClassVar[tuple[str, ...]] = ("clip_over",)
     yields_model: ClassVar[bool] = True
+    needs_model: ClassVar[bool] = True
 
     def weigh(self, geometry: Geometry, counts: tuple[int, ...]) -> Weights:
         """See `Aggregation.weigh`."""

@@ -44,6 +44,7 @@ class Mean:
     record: ClassVar[type[Attestation]] = Attestation
     refs: ClassVar[tuple[str, ...]] = ()
     yields_model: ClassVar[bool] = True
+    needs_model: ClassVar[bool] = True
 
     def weigh(self, geometry: Geometry, counts: tuple[int, ...]) -> Weights:
         """See `Aggregation.weigh`: nobody is shortened."""

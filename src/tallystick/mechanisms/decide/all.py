@@ -26,6 +26,7 @@ class DecideAll:
     place: ClassVar[Place] = Place.LEDGER
     record: ClassVar[None] = None
     refs: ClassVar[tuple[str, ...]] = ()
+    lists: ClassVar[int] = 8
 
     def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:
         """See `Rule.fold`."""

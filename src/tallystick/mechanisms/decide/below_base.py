@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["DecideBelowBase", "median_score"]
 
 WHOLE = 10_000  # basis points
-SCORES = 2  # columns before it are the artefact's size and weight
 
 
 @register
@@ -70,19 +69,20 @@ class DecideBelowBase:
         del records
         rows = [subject for subject in inputs.subjects if subject.verdict != reasons.BASE]
         base = next((row for row in inputs.subjects if row.verdict == reasons.BASE), None)
+        scorers = 0 if base is None else len(base.columns)
         threshold = median_score(() if base is None else base.columns)
         live = [subject for subject in rows if subject.live]
         most = len(live) * self.tolerance_bps // 10_000
         low: list[tuple[int, bytes]] = []
         for subject in live:
-            median = median_score(subject.columns[SCORES:])
+            median = median_score(_split(subject, scorers)[1])
             if median is None or threshold is None:
                 continue
             if median < threshold - self.margin_bps:
                 low.append((median, subject.id))
         refused = {name: median for median, name in sorted(low)[:most]}
         evidence = inputs.of[0].root if inputs.of else b""
-        return Output(tuple(_verdict(subject, refused, evidence) for subject in rows))
+        return Output(tuple(_verdict(subject, scorers, refused, evidence) for subject in rows))
 
     @classmethod
     def examples(cls) -> Iterable[Self]:
@@ -99,8 +99,14 @@ def median_score(scores: tuple[int, ...]) -> int | None:
     return given[middle] if len(given) % 2 else (given[middle - 1] + given[middle]) // 2
 
 
-def _verdict(subject: Subject, refused: dict[bytes, int], evidence: bytes) -> Subject:
-    base_columns = subject.columns[:SCORES]
+def _split(subject: Subject, scorers: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return a subject's columns from before the scoring, and one score per scorer."""
+    before = max(0, len(subject.columns) - scorers)
+    return subject.columns[:before], subject.columns[before:]
+
+
+def _verdict(subject: Subject, scorers: int, refused: dict[bytes, int], evidence: bytes) -> Subject:
+    base_columns, _ = _split(subject, scorers)
     if not subject.live or subject.id not in refused:
         return msgspec.structs.replace(subject, columns=base_columns)
     return msgspec.structs.replace(

@@ -33,6 +33,7 @@ class DecideScreened:
     place: ClassVar[Place] = Place.LEDGER
     record: ClassVar[None] = None
     refs: ClassVar[tuple[str, ...]] = ()
+    lists: ClassVar[int] = 8
 
     cohort: int = 0
 

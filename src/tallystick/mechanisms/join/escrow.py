@@ -13,6 +13,7 @@ from tallystick.mechanisms.rule import Place
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from tallystick.mechanisms.records import Key
     from tallystick.mechanisms.rule import Desk, Held, Inputs
 
 __all__ = ["JoinEscrow"]
@@ -23,7 +24,7 @@ __all__ = ["JoinEscrow"]
 class JoinEscrow:
     """Each member asked moves ``escrow`` into the task's escrow with its record.
 
-    What is left when the task ends goes to the task's owner.
+    What is left when the task ends goes back in the proportion it was paid in.
 
     Parameters
     ----------
@@ -54,6 +55,10 @@ class JoinEscrow:
                 for author, group in paid
             )
         )
+
+    def check_record(self, record: Artefact, key: Key) -> bool:
+        """Whether a record pays in: for this task, and without bytes."""
+        return record == Artefact(key.task, 0)
 
     def act(self, inputs: Inputs, desk: Desk) -> Artefact:
         """See `LocalRule.act`."""

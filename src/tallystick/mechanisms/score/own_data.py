@@ -29,9 +29,9 @@ class ScoreOwnData:
     """Each scorer gives the base model, then each update applied to it, 0 to 10,000 points.
 
     A vector begins with the base model's score and follows the screened list; there is a hole where
-    an update was refused before or is the scorer's own. The output repeats the screened list, each
-    row extended by one column per scorer in the scorers' order (-1 for a hole), after a row of
-    verdict *base* for the base model.
+    an update was refused before, is the scorer's own, or made its trainer fail. The output repeats
+    the screened list, each row extended by one column per scorer in the scorers' order (-1 for a
+    hole), after a row of verdict *base* for the base model.
 
     Notes
     -----

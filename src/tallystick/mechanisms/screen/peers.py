@@ -56,6 +56,7 @@ class Peers:
     place: ClassVar[Place] = Place.ATTESTED
     record: ClassVar[type[Attestation]] = Attestation
     refs: ClassVar[tuple[str, ...]] = ()
+    needs_model: ClassVar[bool] = True
 
     cosine_bps: int = 0
     tolerance_bps: int = 3333

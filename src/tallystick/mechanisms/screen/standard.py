@@ -56,6 +56,7 @@ class Standard:
     place: ClassVar[Place] = Place.ATTESTED
     record: ClassVar[type[Attestation]] = Attestation
     refs: ClassVar[tuple[str, ...]] = ()
+    needs_model: ClassVar[bool] = True
 
     range_bits: int = 30
     norm_times: int = 100

@@ -36,6 +36,7 @@ class SettleAccepted:
     place: ClassVar[Place] = Place.LEDGER
     record: ClassVar[None] = None
     refs: ClassVar[tuple[str, ...]] = ()
+    lists: ClassVar[int] = 8
 
     purse: int = 0
 
