@@ -15,7 +15,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: help setup demo test slow byzfl cover check fmt fmt-check lint type layers guards bench lab docs vectors clean
+.PHONY: help setup demo test slow byzfl accountant cover check fmt fmt-check lint type layers guards bench lab docs vectors clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -74,6 +74,14 @@ byzfl: .venv-byzfl/.ready ## compare the aggregation rules with ByzFL's (PyTorch
 	@$(subst $(BIN),.venv-byzfl/bin,$(PIP)) hatchling
 	@$(subst $(BIN),.venv-byzfl/bin,$(PIP)) --no-build-isolation -e '.[byzfl]'
 	@touch $@
+
+.venv/.dp: .venv/.ready
+	@echo "Adding dp-accounting ..."
+	@$(PIP) --no-build-isolation -e '.[demo,dev,dp]'
+	@touch $@
+
+accountant: .venv/.dp ## compare the accountant of privacy with dp-accounting
+	$(BIN)/pytest -q tests/unit/mechanisms/test_accountant.py
 
 cover: .venv/.ready ## measure branch coverage
 	$(BIN)/pytest -q -n $(WORKERS) --cov --cov-report=term

@@ -14,6 +14,7 @@ import numpy as np
 
 from tallystick.crypto import hashes
 from tallystick.crypto.merkle_map import MapProof, MerkleMap
+from tallystick.mechanisms.theory import rdp
 from tallystick.tensors.arithmetic import norm_of
 from tallystick.tensors.memory import MemoryBlobs
 from tallystick.tensors.model import model_bytes
@@ -136,6 +137,45 @@ def blob_root() -> Json:
     }
 
 
+def spending(why: str, cost: rdp.Vector, releases: int) -> Json:
+    """Return what so many releases come to, by a table that needs no logarithm."""
+    table = tuple(10**10 // (order - 10) - order for order in rdp.ORDERS)
+    spent = (0,) * len(rdp.ORDERS)
+    for _ in range(releases):
+        spent = rdp.compose(spent, cost)
+    return {
+        "why": why,
+        "cost": list(cost),
+        "releases": releases,
+        "spent": list(spent),
+        "table": list(table),
+        "epsilon_nanos": rdp.epsilon_of(spent, table),
+    }
+
+
+def accountant() -> Json:
+    """Return the vectors of the accountant."""
+    return {
+        "why": "privacy in billionths at each order, an order in tenths; rounded up",
+        "orders": list(rdp.ORDERS),
+        "gaussian": [
+            {"noise_multiplier_millis": noise, "sensitivity": at, "cost": list(made)}
+            for noise, at in ((4507, 1), (4507, 2), (1, 1))
+            for made in (rdp.gaussian(noise, at),)
+        ],
+        "pure": [
+            {"epsilon_nanos": epsilon, "cost": list(rdp.pure(epsilon))}
+            for epsilon in (1, 10**8, 10**9, 20 * 10**9)
+        ],
+        "spent": [
+            spending("nothing was spent", rdp.gaussian(4507, 1), 0),
+            spending("sixty releases", rdp.gaussian(4507, 1), 60),
+            spending("pure epsilon adds up", rdp.pure(10**9), 100),
+            spending("an order without a bound is passed over", rdp.gaussian(10, 2), 100_000),
+        ],
+    }
+
+
 def length_case(why: str, *parameters: Parameter) -> Json:
     """Return the squared length of an update of a model of ``parameters``."""
     values = {
@@ -174,8 +214,13 @@ def squared_length() -> Json:
 
 def main() -> None:
     """Write every file."""
-    makers = {"merkle_map": merkle_map, "blob_root": blob_root, "squared_length": squared_length}
-    for name, make in makers.items():
+    made = {
+        "merkle_map": merkle_map,
+        "blob_root": blob_root,
+        "squared_length": squared_length,
+        "accountant": accountant,
+    }
+    for name, make in made.items():
         path = VECTORS / f"{name}.json"
         path.write_text(json.dumps(make(), indent=1) + "\n", encoding="utf-8")
         print(path.name)

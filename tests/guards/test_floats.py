@@ -14,7 +14,10 @@ from tallystick.mechanisms.registry import all_rules
 from tallystick.mechanisms.rule import Place
 
 ROOT = Path(__file__).parents[2]
-LEDGER = sorted((ROOT / "src/tallystick/ledger").rglob("*.py"))
+LEDGER = [
+    *sorted((ROOT / "src/tallystick/ledger").rglob("*.py")),
+    ROOT / "src/tallystick/mechanisms/theory/rdp.py",  # contracts add and compare with it
+]
 EXACT = [
     rule
     for rule in all_rules()

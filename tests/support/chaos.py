@@ -6,6 +6,7 @@ Everything is drawn from one seed, so a history that fails can be run again.
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import msgspec
 
@@ -15,8 +16,9 @@ from support.world import World, digest, rotation
 from tallystick.codec import decode
 from tallystick.errors import RejectedError
 from tallystick.ledger import kernel as kernel_module
-from tallystick.ledger.collect.notes import Forfeited, Paid, RoundEnded, Shut
+from tallystick.ledger.collect.notes import Charged, Forfeited, Paid, RoundEnded, Shut
 from tallystick.ledger.collect.rows import STAGES, TASKS, StageRow, TaskRow
+from tallystick.ledger.contracts import budgets
 from tallystick.ledger.messages import (
     Accuse,
     BuyAccess,
@@ -39,6 +41,7 @@ from tallystick.mechanisms.records import (
     Pay,
     Seal,
 )
+from tallystick.mechanisms.theory.rdp import epsilon_of
 
 NAMES = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf")
 PERSONAS = ("honest", "absent", "late", "withholding", "lying", "junk", "declining")
@@ -58,7 +61,9 @@ class Chaos:
             "gap": self.random.choice((WINDOW // 6, WINDOW // 2, WINDOW)),
             "read_fee": self.random.choice((0, 1000)),
         }
-        self.play = Play(self.world, RECIPES[recipe](**fields))
+        lasts = (2**62, 17 * 10**8)[seed % 2]  # for ever, or for three charges
+        self.play = Play(self.world, RECIPES[recipe](**fields), lasts)
+        self.spent = {}
         worst = self.random.randint(0, len(names))
         self.personas = {
             name: "honest" if at >= worst else self.random.choice(PERSONAS)
@@ -77,6 +82,7 @@ class Chaos:
         self._check_order()
         pace = (0, 1, 1000, 1000, 1000, WINDOW // 3, WINDOW, 50 * WINDOW)
         self.world.seal(self.random.choice(pace))
+        self._check_budgets()
 
     def run(self):
         """Play until the task ends; from some block on nobody does anything any more."""
@@ -241,6 +247,19 @@ class Chaos:
         other = [left[name].pop(0) for name in order]
         self.shuffled += 1
         assert rows_after(self.play, waiting) == rows_after(self.play, other)
+
+    def _check_budgets(self):
+        """What was spent is what the log says, to the last billionth, and only grows."""
+        log = Counter((note.member, note.dataset) for note in self.play.notes(Charged))
+        for (member, root), times in log.items():
+            known = budgets.budget(self.world.state, member, root)
+            cost = self.play.view.plan.find(1, "update").charge
+            before = self.spent.get(member, known.spent)
+            self.spent[member] = known.spent
+            assert known.charges == times
+            assert known.spent == tuple(times * each for each in cost.rdp)
+            assert all(a <= b for a, b in zip(before, known.spent, strict=True))
+            assert epsilon_of(known.spent, cost.table) <= known.epsilon_nanos
 
     def _check_end(self):
         play, world = self.play, self.world

@@ -46,10 +46,16 @@ class Promise:
 
 
 class Play:
-    """One task, proposed by its owner, with the means to answer it."""
+    """One task, proposed by its owner, with the means to answer it.
 
-    def __init__(self, world, terms):
+    Where it costs privacy, every member has a data set with a ``budget``, billionths of epsilon.
+    """
+
+    def __init__(self, world, terms, budget=2**62):
         self.world, self.terms = world, terms
+        if any(each.rule == "join/dataset/1" for each in terms.setup):
+            for name in terms.parties:
+                world.declare(name, budget)
         world.accept(terms.owner, ProposeTask(terms))
         self.task = task_id(terms)
 
@@ -119,6 +125,8 @@ class Play:
         view = self.view
         step = view.plan.find(key.phase, key.stage)
         if step.rule.record is Artefact:
+            if step.enrols:
+                return Artefact(digest("data", member), 0)
             if step.rule.id.startswith(("join/", "submit/commitment")):
                 return Artefact(self.task, 0)
             parent = view.parent(step)[0]

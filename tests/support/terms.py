@@ -5,12 +5,14 @@ from __future__ import annotations
 from support import rules as _rules  # noqa: F401 - registers the rules for tests
 from tallystick.ledger.terms import Need, Pin, Roster, Short, Stage, Terms
 from tallystick.mechanisms.registry import rule_digest
+from tallystick.mechanisms.theory.calibration import conversion_table
 from tallystick.tensors.spec import ModelSpec, Parameter
 
 WINDOW = 60_000
 MEMBERS = ("alpha", "bravo", "charlie", "delta")
 MODEL = ModelSpec(bytes(31) + b"\x01", 1000, (Parameter("w", (2, 3), "F32"),))
 HALF = Need(1, 2)
+DELTA = 10**8  # 1e-4
 
 
 def stage(name, rule, **fields):
@@ -180,10 +182,29 @@ def deepchain(**fields):
     )
 
 
+def private(**fields):
+    """Return plain learning whose updates cost privacy, charged to data sets named in setup."""
+    data = stage("data", "join/dataset/1", who="members", need=HALF, short=ABORT)
+    trainers = stage("trainers", "select/all/1", source="data")
+    protected = {
+        "clipping_norm_micros": 500_000,
+        "noise_multiplier_millis": 4_000,
+        "delta_picos": DELTA,
+        "table": conversion_table(DELTA),
+        **fields.pop("update", {}),
+    }
+    update = stage(
+        "update", "submit/private-update/1", who="trainers", parent="aggregate@-1", sealed=True,
+        bond=1000, need=HALF, short=rerun(1), refs=(("data", "data"),), **protected,
+    )  # fmt: skip
+    return make_terms((trainers, update, SCREEN, DECIDE, AGGREGATE, SETTLE), (FUND, data), **fields)
+
+
 RECIPES = {
     "chain-fl": chain_fl,
     "bflc": bflc,
     "contest": contest,
     "trustfed": trustfed,
     "deepchain": deepchain,
+    "private": private,
 }

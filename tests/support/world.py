@@ -13,11 +13,17 @@ from tallystick.crypto.merkle_list import list_root
 from tallystick.ledger import kernel as kernel_module
 from tallystick.ledger.collect.rows import LIVE, STAGES, TASKS
 from tallystick.ledger.collect.view import view_task
-from tallystick.ledger.contracts import accounts
+from tallystick.ledger.contracts import accounts, registry
 from tallystick.ledger.contracts.members import key_proof
 from tallystick.ledger.genesis import Founder, Genesis, Key, Limits
 from tallystick.ledger.kernel import Kernel
-from tallystick.ledger.messages import ProposeChange, RotateKey, Vote
+from tallystick.ledger.messages import (
+    DeclareBudget,
+    ProposeChange,
+    RegisterDataset,
+    RotateKey,
+    Vote,
+)
 from tallystick.ledger.state import state_from_rows
 from tallystick.ledger.transaction import Body, sign_transaction
 
@@ -138,6 +144,14 @@ class World:
         copy = state_from_rows(dict(self.state.rows()))
         assert self.kernel.apply(copy, self.head, outcome.block).header == outcome.header
         return outcome
+
+    def declare(self, member, epsilon_nanos, delta_picos=10**8):
+        """Let a member's data set be registered, with a budget unless it has one; return it."""
+        root = digest("data", member)
+        if registry.dataset(self.state, root) is None:
+            self.accept(member, RegisterDataset(root, 10))
+            self.accept(member, DeclareBudget(root, epsilon_nanos, delta_picos))
+        return root
 
     def vote(self, change, proposer=None, voters=None):
         """Propose a change and let just enough members vote for it, in one block each."""

@@ -9,6 +9,7 @@ import pytest
 
 from tallystick.crypto import hashes, keys, merkle_list, merkle_map
 from tallystick.errors import VerificationError
+from tallystick.mechanisms.theory import rdp
 from tallystick.tensors.memory import MemoryBlobs
 from tallystick.tensors.model import model_bytes
 from tallystick.tensors.spec import ModelSpec, Parameter
@@ -35,6 +36,7 @@ LEAVES = unhex(LIST["leaves"])
 ROOTS = unhex(LIST["roots"])
 MAP = load("merkle_map")
 BLOB = load("blob_root")
+SPENT = load("accountant")
 LENGTH = load("squared_length")
 
 
@@ -138,6 +140,31 @@ def test_blob_root_and_paths_are_as_written_down(case):
     assert BLOB["chunk_bytes"] == hashes.CHUNK_BYTES
     assert hashes.chunk_hashes(data) == chunks
     assert hashes.blob_root(data) == hashes.root_of_chunks(chunks, size) == root
+
+
+@pytest.mark.parametrize(
+    "case", SPENT["gaussian"], ids=lambda case: case["noise_multiplier_millis"]
+)
+def test_gaussian_noise_costs_what_the_vector_says(case):
+    made = rdp.gaussian(case["noise_multiplier_millis"], case["sensitivity"])
+
+    assert list(made) == case["cost"]
+    assert list(rdp.ORDERS) == SPENT["orders"]
+
+
+@pytest.mark.parametrize("case", SPENT["pure"], ids=lambda case: case["epsilon_nanos"])
+def test_pure_epsilon_costs_what_the_vector_says(case):
+    assert list(rdp.pure(case["epsilon_nanos"])) == case["cost"]
+
+
+@pytest.mark.parametrize("case", SPENT["spent"], ids=why)
+def test_what_was_spent_comes_to_the_epsilon_of_the_vector(case):
+    spent = (0,) * len(rdp.ORDERS)
+    for _ in range(case["releases"]):
+        spent = rdp.compose(spent, tuple(case["cost"]))
+
+    assert list(spent) == case["spent"]
+    assert rdp.epsilon_of(spent, tuple(case["table"])) == case["epsilon_nanos"]
 
 
 @pytest.mark.parametrize("case", LENGTH["cases"], ids=why)

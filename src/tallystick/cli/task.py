@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from tallystick.cli.output import plain, print_document, quiet_stdout, say
 from tallystick.errors import ConfigError
 
 if TYPE_CHECKING:
+    from tallystick.federation.privacy import Promise
     from tallystick.ledger.terms import Stage, Terms
 
 __all__ = ["tasks"]
@@ -52,17 +54,25 @@ def check(
     json: Json = False,
 ) -> None:
     """Print the terms a task file comes to, and their hash."""
+    from tallystick.federation.privacy import budget_of, promises
     from tallystick.lab.check_task import load_checked
     from tallystick.ledger.terms import task_id
+    from tallystick.provenance.statement import privacy
 
     with quiet_stdout():
-        _, terms = load_checked(file)
+        cast, terms = load_checked(file)
     found = task_id(terms).hex()
     if json:
         document = {"format": FORMAT, "ok": True, "file": str(file), "hash": found}
-        print_document({**document, "name": terms.name, "terms": plain(terms)})
+        spent = [asdict(promise) for promise in promises(terms)]
+        print_document({**document, "name": terms.name, "terms": plain(terms), "privacy": spent})
         return
     _tell(terms)
+    for promise in promises(terms):
+        say(f"privacy  {_promise(promise)}")
+    limit = budget_of(cast.task)
+    if limit is not None:
+        say(f"budget   {privacy(*limit)} for each member's data set when this is simulated")
     say(f"hash     {found}")
 
 
@@ -92,6 +102,14 @@ def _tell(terms: Terms) -> None:
             say(f"{phase:<8} {_stage(stage)}")
 
 
+def _promise(promise: Promise) -> str:
+    from tallystick.provenance.statement import privacy
+
+    facts = [f"{name} = {value}" for name, value in promise.parameters.items()]
+    spent = privacy(promise.epsilon_nanos, promise.delta_picos)
+    return f"{promise.stage}: {promise.charges} charges come to {spent}; {', '.join(facts)}"
+
+
 def _setting(setting: Any) -> str:  # noqa: ANN401 - one of the terms' settings
     return str(float.fromhex(setting.text)) if setting.kind == "float" else setting.text
 
@@ -106,7 +124,7 @@ def _stage(stage: Stage) -> str:
         )
         if length
     ]
-    facts = [f"{name} = {value}" for name, value in stage.parameters]
+    facts = [f"{name} = {value}" for name, value in stage.parameters if name != "table"]
     asked = [f"asks {stage.who}"] if stage.who else []
     sealed = ["sealed"] if stage.sealed else []
     return f"{stage.name}: {', '.join([stage.rule, *asked, *sealed, *windows, *facts])}"

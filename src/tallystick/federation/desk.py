@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -12,6 +14,7 @@ from tallystick.codec import encode
 from tallystick.errors import ConfigError, DecodeError, UnavailableError
 from tallystick.federation.arrays import TrainerError
 from tallystick.federation.conduct import HONEST
+from tallystick.federation.privacy import check_tables
 from tallystick.federation.trainer import (
     Training,
     commit_once,
@@ -21,9 +24,10 @@ from tallystick.federation.trainer import (
     train_once,
 )
 from tallystick.mechanisms.records import Artefact
+from tallystick.mechanisms.theory.protection import ROW, ClippedSum
 from tallystick.tensors.dtypes import NonFiniteError
 from tallystick.tensors.model import open_model
-from tallystick.tensors.update import quantise
+from tallystick.tensors.update import quantise, write_update
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from tallystick.ledger.terms import Terms
     from tallystick.mechanisms.records import Key
     from tallystick.mechanisms.rule import Inputs
+    from tallystick.mechanisms.theory.protection import Protection
     from tallystick.tensors.spec import Blobs
     from tallystick.tensors.workbench import Workbench
 
@@ -101,6 +106,15 @@ def check_initial_model(terms: Terms, blobs: Blobs) -> None:
         raise ConfigError(msg)
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """New parameters, the examples they took, and the sum that noise has yet to cover, if any."""
+
+    parameters: Arrays
+    num_examples: int
+    uncovered: ClippedSum | None = None
+
+
 class MemberDesk:
     """What a rule's ``act`` may ask of its member.
 
@@ -108,6 +122,8 @@ class MemberDesk:
     ----------
     children
         Train in one of them, so that a trainer that dies costs one turn and nobody waits for it.
+    dataset
+        The root of the data set this member trains on; empty when it has registered none.
 
     Attributes
     ----------
@@ -126,6 +142,7 @@ class MemberDesk:
         conduct: Conduct,
         *,
         children: Children | None = None,
+        dataset: bytes = b"",
     ) -> None:
         """Sit down."""
         self._member = member
@@ -134,9 +151,10 @@ class MemberDesk:
         self._workbench = workbench
         self._conduct = conduct
         self._children = children
+        self._dataset = dataset
         self._training: dict[Asked, Training] = {}
         self._asked: set[Asked] = set()
-        self._trained: tuple[Asked, TrainResult | TrainerError] | None = None
+        self._trained: tuple[Asked, Work | TrainerError] | None = None
         self._settings = settings_of(terms)
         self.limit_seconds: float | None = None
         self.knowledge: Knowledge | None = None
@@ -151,8 +169,11 @@ class MemberDesk:
         """Where this member keeps bytes."""
         return self._workbench.blobs
 
-    def train(self, inputs: Inputs) -> Artefact:
+    def train(self, inputs: Inputs, protection: Protection | None = None) -> Artefact:
         """See `Desk.train`.
+
+        Noise comes from the operating system, never from a seed. A member whose conduct changes its
+        update sends that as it is: nobody else can see whether it was clipped or covered.
 
         Raises
         ------
@@ -168,24 +189,32 @@ class MemberDesk:
             raise TrainerError(msg)
         parent = open_model(self.blobs.open(inputs.parent[0]), inputs.model.parameters)
         arrays = parent.arrays()
-        result = self.trained(inputs, arrays)
-        trained: Arrays | None = result.parameters
+        work = self.trained(inputs, arrays, protection)
+        trained: Arrays | None = work.parameters
         if self.knowledge is not None:
             generator = np.random.default_rng([self._seed(inputs), 1])
-            trained = self._conduct.poison_update(trained, arrays, generator, self.knowledge)
+            trained = self._conduct.poison_update(
+                work.parameters, arrays, generator, self.knowledge
+            )
         if trained is None:
             msg = "nothing to submit"
             raise TrainerError(msg)
         writer = self.blobs.create()
         try:
-            root, size = quantise(parent, trained, inputs.model, writer)
+            if protection is not None and work.uncovered is not None and trained is work.parameters:
+                steps = work.uncovered.protect(protection.law, os.urandom)
+                root, size = write_update(steps, inputs.model, writer)
+            else:
+                root, size = quantise(parent, trained, inputs.model, writer)
         except ConfigError as error:
             writer.abort()
             raise TrainerError(str(error)) from error
-        weight = 1 if self._terms.weights[0] == "equal" else max(1, result.num_examples)
+        weight = 1 if self._terms.weights[0] == "equal" else max(1, work.num_examples)
         return Artefact(root, size, (inputs.parent[0],), min(weight, 2**32 - 1))
 
-    def trained(self, inputs: Inputs, parent: Arrays) -> TrainResult:
+    def trained(
+        self, inputs: Inputs, parent: Arrays, protection: Protection | None = None
+    ) -> Work:
         """Return what the trainer makes of the parent; a dishonest member's is asked only once.
 
         It is remembered for allies who want to see it before or after the member itself does.
@@ -200,13 +229,27 @@ class MemberDesk:
             found = self._trained[1]
         else:
             try:
-                found = self._train(inputs, parent)
+                found = self._work(inputs, parent, protection)
             except TrainerError as error:
                 found = error
             self._trained = (asked, found) if self._conduct is not HONEST else None
         if isinstance(found, TrainerError):
             raise found
         return found
+
+    def enrol(self) -> Artefact:
+        """See `Desk.enrol`.
+
+        Raises
+        ------
+        TrainerError
+            This member has no data set to name, or the terms would understate what is spent.
+        """
+        check_tables(self._terms)
+        if not self._dataset:
+            msg = "no data set is registered here"
+            raise TrainerError(msg, hint="register one and declare its budget")
+        return Artefact(self._dataset, 0)
 
     def blend(self, inputs: Inputs, new: Artefact, old: bytes, share_bps: int) -> Artefact:
         """See `Desk.blend`."""
@@ -294,16 +337,32 @@ class MemberDesk:
         self._asked.clear()
         self.end_unasked()
 
-    def _train(self, inputs: Inputs, parent: Arrays) -> TrainResult:
+    def _work(self, inputs: Inputs, parent: Arrays, protection: Protection | None) -> Work:
+        if protection is None or inputs.model is None:
+            result = self._train(inputs, parent)
+            return Work(result.parameters, result.num_examples)
+        try:
+            total = ClippedSum(inputs.model, protection.clipping_norm_micros)
+        except ConfigError as error:
+            raise TrainerError(str(error), hint=error.hint) from error
+        if protection.unit == ROW:
+            result = self._train(inputs, parent, total)
+            total.merge(result.parameters, result.num_examples)
+        else:
+            result = self._train(inputs, parent)
+            total.add(_change(result.parameters, parent))
+        return Work(total.applied(parent), result.num_examples, total)
+
+    def _train(self, inputs: Inputs, parent: Arrays, rows: ClippedSum | None = None) -> TrainResult:
         config, limit = self._config(inputs), self.limit_seconds
         if self._children is None:
-            return train_once(self._trainer, parent, config, limit_seconds=limit)
+            return train_once(self._trainer, parent, config, limit_seconds=limit, rows=rows)
         key = (inputs.key, inputs.parent)
         self._asked.add(key)
         training = self._training.get(key)
         if training is None:
             training = self._training[key] = Training(
-                self._children, self._trainer, parent, config, limit_seconds=limit
+                self._children, self._trainer, parent, config, limit_seconds=limit, rows=rows
             )
         try:
             result = training.result()
@@ -325,3 +384,9 @@ class MemberDesk:
             "seed": self._seed(inputs),
             "member": self._member,
         }
+
+
+def _change(new: Arrays, old: Arrays) -> Arrays:
+    """Return what changed as one contribution, in float64."""
+    wide = {name: (new[name].astype(np.float64), old[name].astype(np.float64)) for name in old}
+    return {name: (after - before)[None] for name, (after, before) in wide.items()}

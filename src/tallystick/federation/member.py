@@ -31,6 +31,7 @@ from tallystick.ledger.collect.beacon import seal_of
 from tallystick.ledger.collect.row import COSIGN_DOMAIN
 from tallystick.ledger.collect.rows import LIVE, RECORDS, STAGES, MemberRow
 from tallystick.ledger.collect.view import TaskView, attested_message, view_task
+from tallystick.ledger.contracts import budgets
 from tallystick.ledger.messages import Collect, Entry, Message, Open, Opening
 from tallystick.ledger.terms import APPROVE
 from tallystick.mechanisms.draws import ticket
@@ -96,6 +97,8 @@ class Habits:
         Where trainers run when isolated; members of one process share its cores.
     allies, peers
         Members a dishonest one works with; everybody in its process, for it to look at.
+    dataset
+        The root of the data set it trains on, registered and with a budget; empty without one.
     flush
         Whether the member flushes its journal itself before anything leaves; where several share a
         process, that process flushes for all before it seals.
@@ -109,6 +112,7 @@ class Habits:
     children: Children = field(default_factory=Children)
     allies: frozenset[str] = frozenset()
     peers: Mapping[str, Peer] = field(default_factory=dict[str, Peer])
+    dataset: bytes = b""
     flush: bool = True
 
 
@@ -288,7 +292,8 @@ class Member:
     def trained(self, view: TaskView, step: Step, inputs: Inputs) -> Arrays:
         """See `Peer.trained`."""
         parent = self._workbench.preview(inputs.parent, cast("ModelSpec", inputs.model))
-        return self._desk(view, step).trained(inputs, parent).parameters
+        protection = getattr(step.rule, "protection", None)
+        return self._desk(view, step).trained(inputs, parent, protection).parameters
 
     def _make(
         self, view: TaskView, step: Step, stage: StageRow
@@ -298,6 +303,9 @@ class Member:
         try:
             if key.phase == SETUP and key.stage == APPROVE:
                 check_initial_model(view.terms, self._workbench.blobs)
+            if step.charge is not None:  # pass rather than train what the ledger would not take
+                me = self.identity.member
+                budgets.charged(view.state, me, view.dataset(step, me), step.charge)
             record = self._act(view, step, key)
         except StillTrainingError:
             raise
@@ -439,6 +447,7 @@ class Member:
                 self._workbench,
                 habits.conduct,
                 children=habits.children if habits.isolate else None,
+                dataset=habits.dataset,
             )
         if step is not None:
             desk.limit_seconds = self._habits.limit_seconds or step.stage.within / 1000

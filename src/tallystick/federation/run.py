@@ -20,6 +20,7 @@ from tallystick.codec import encode
 from tallystick.errors import ConfigError
 from tallystick.federation.arrays import as_arrays
 from tallystick.federation.metrics import EVERYBODY, evaluate_rounds, write_metrics
+from tallystick.federation.privacy import budget_of, check_trainers
 from tallystick.federation.simulation import MARKER, Federation, Setup, check_names, claim_folder
 from tallystick.federation.task_file import Task, resolve_terms
 from tallystick.federation.task_text import task_text
@@ -178,6 +179,7 @@ def simulate(  # noqa: PLR0913 - one call, many options
         started = time.perf_counter()
         model = _initial_model(folder, initial, trainers[names[0]], durable=durable)
         terms = resolve_terms(asked, owner=names[0], members=names, model=model, trial=True)
+        check_trainers(terms, trainers)
         claim_folder(folder, _identity(terms, seed, names, outsiders))
         setup = Setup(
             trainers=trainers,
@@ -185,6 +187,7 @@ def simulate(  # noqa: PLR0913 - one call, many options
             durable=durable,
             isolate=isolate,
             outsiders=outsiders,
+            budget=budget_of(asked),
             watch=watch,
         )
         held.callback(_stop_log, _log_to(folder / "run.log"))

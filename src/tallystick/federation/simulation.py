@@ -26,8 +26,9 @@ from tallystick.federation.conduct import HONEST, Conduct
 from tallystick.federation.foresight import FoldCache
 from tallystick.federation.member import Habits, Identity, Member
 from tallystick.ledger.collect.rows import LIVE, NAMES, STAGES, TASKS, TaskRow
+from tallystick.ledger.contracts import registry
 from tallystick.ledger.genesis import Founder, Genesis, Key, Limits
-from tallystick.ledger.messages import ProposeTask
+from tallystick.ledger.messages import DeclareBudget, ProposeTask, RegisterDataset
 from tallystick.ledger.terms import task_id
 from tallystick.storage.blobs import FileBlobs
 from tallystick.storage.sqlite import MEMORY, LedgerStore
@@ -71,6 +72,9 @@ class Setup:
         end (`math.inf`) spares trainers that are known to end a thread each time.
     outsiders
         Members of the ledger that are no party to the task.
+    budget
+        Epsilon and delta, in billionths and 10^-12, that every member's data set may spend in all;
+        `None` registers no data set.
     limits
         The ledger's sizes.
     watch
@@ -83,6 +87,7 @@ class Setup:
     isolate: bool = False
     limit_seconds: float | None = None
     outsiders: tuple[str, ...] = ()
+    budget: tuple[int, int] | None = None
     limits: Limits = DEFAULT_LIMITS
     watch: Callable[[Federation], None] | None = None
 
@@ -90,6 +95,11 @@ class Setup:
 def secret_of(seed: int, member: str, what: str) -> bytes:
     """Return a trial key or salt secret: reproducible, and so worthless outside simulations."""
     return sha256("trial", what.encode(), str(seed).encode(), member.encode())
+
+
+def dataset_of(seed: int, member: str) -> bytes:
+    """Return the root under which a simulation registers a member's data set: made up."""
+    return secret_of(seed, member, "dataset")
 
 
 def simulated_genesis(
@@ -167,6 +177,7 @@ class Federation:
 
     def propose(self, terms: Terms) -> bytes:
         """Propose the task unless the ledger has it; return its id."""
+        self._declare_budgets()
         task = task_id(terms)
         if self.engine.state.get(TASKS, task) is None:
             if self.engine.state.get(NAMES, terms.name) is not None:
@@ -179,6 +190,18 @@ class Federation:
             msg = "the ledger refused the task"
             raise InvariantError(msg)
         return task
+
+    def _declare_budgets(self) -> None:
+        """Register every member's data set with its budget, unless the ledger has it."""
+        if self.setup.budget is None:
+            return
+        for name, member in self.members.items():
+            root = dataset_of(self.seed, name)
+            if registry.dataset(self.engine.state, root) is None:
+                member.send(RegisterDataset(root, 0))
+                member.send(DeclareBudget(root, *self.setup.budget))
+        if self.engine.pending:
+            self.engine.seal(self.engine.head.time + BLOCK)
 
     def run(self, task: bytes) -> TaskRow:
         """Run until the task has ended; return its final row."""
@@ -266,6 +289,7 @@ class Federation:
             allies=dishonest if name in dishonest else frozenset(),
             peers=self.members if name in dishonest else {},
             flush=False,
+            dataset=b"" if setup.budget is None else dataset_of(self.seed, name),
         )
         folder = None if self.folder is None else self.folder / "members" / name
         return Member(identity, self.engine, setup.trainers[name], self.workbench, folder, habits)

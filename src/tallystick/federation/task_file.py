@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from tallystick.codec import MAX_U63, decode, encode
 from tallystick.errors import ConfigError, TallyError
 from tallystick.federation.locate import located
+from tallystick.federation.privacy import with_privacy
 from tallystick.federation.recipes import Recipe, load_recipe, milliseconds, parse_recipe
 from tallystick.ledger.collect.recipe import MOST_ROUNDS, check_terms
 from tallystick.ledger.terms import Pin, Roster, Setting, Terms
@@ -45,6 +46,7 @@ KEYS = (
     "holders",
     "read_fee",
     "edition",
+    "privacy",
     "setup",
     "round",
     "close",
@@ -91,7 +93,8 @@ class Task:
     weights
         ``equal``, ``declared`` (capped by ``weight_cap``) or ``committed``.
     options
-        Further keys of a task file: mode, keep, gap, retention, approve_within, read_fee, holders.
+        Further keys of a task file: mode, keep, gap, retention, approve_within, read_fee, holders,
+        privacy.
     simulate
         Data, trainers and attackers of a simulation; no part of the terms.
     """
@@ -210,13 +213,14 @@ def resolve_terms(
         raise ConfigError(msg)
     _check_choices(task)
     recipe = task.to_recipe()
+    option = {**recipe.options, **task.options}
+    recipe = with_privacy(recipe, option.get("privacy"), task.rounds)
     rosters = _rosters(task, recipe, members)
     lists = {phase: recipe.stages(phase, len(members)) for phase in ("setup", "round", "close")}
     stages = [stage for phase in lists.values() for stage in phase]
     lengths = [
         length for stage in stages for length in (stage.within, stage.reveal, stage.hold) if length
     ]
-    option = {**recipe.options, **task.options}
     approve = milliseconds(option.get("approve_within", "10m"), "approve_within")
     gap = max([approve, *lengths]) if trial else min([approve, *lengths]) // (faults + 2)
     pins = {stage.rule: rule_digest(stage.rule) for stage in stages}

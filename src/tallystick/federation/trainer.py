@@ -18,8 +18,9 @@ import numpy as np
 
 from tallystick.errors import ConfigError
 from tallystick.federation.arrays import Arrays, TrainerError, as_arrays, check_arrays
-from tallystick.federation.child import Child, Children, Facts, run_child
+from tallystick.federation.child import Child, Children, Facts, Work, run_child
 from tallystick.federation.deadline import within
+from tallystick.mechanisms.theory.protection import ClippedSum
 from tallystick.tensors.paging import drop_pages
 
 __all__ = [
@@ -44,7 +45,10 @@ MOST_SCORE = 2.0  # beyond which nothing rounds to 1
 
 @runtime_checkable
 class Trainer(Protocol):
-    """A site's own training and judgement; its data never leave it."""
+    """A site's own training and judgement; its data never leave it.
+
+    Where a task protects rows, a trainer needs a third method, see `train_once`.
+    """
 
     def train(
         self, parameters: Arrays, config: Mapping[str, Any]
@@ -172,6 +176,7 @@ def train_once(
     *,
     limit_seconds: float | None = None,
     isolate: bool = False,
+    rows: ClippedSum | None = None,
 ) -> TrainResult:
     """Return what ``trainer`` makes of ``parameters``, checked.
 
@@ -182,18 +187,24 @@ def train_once(
     isolate
         Train in a child process (`tallystick.federation.child`). What the trainer then stores on
         itself is lost with the child.
+    rows
+        Do not train, but clip and add up what every row asks for, in a sum like this one; the
+        result's parameters are the totals, and its examples the rows. For that a trainer has a
+        method ``contributions(parameters, config)`` that yields batches: for each tensor of the
+        model an array with one axis more in front, the rows. What it says of a row may depend on
+        the parameters and that row, on no other.
 
     Raises
     ------
     TrainerError
         It raised (``traceback`` has the text), ran too long, died, or returned something that is
         not ``(parameters, num_examples[, metrics])`` of the model's names, shapes and dtypes with
-        finite values.
+        finite values; or it has no ``contributions``, or they are of other names or shapes.
     """
+    work, arguments = _work(trainer, parameters, config, rows)
     if not isolate:
-        return _result(within(limit_seconds, lambda: _train(trainer, parameters, config)))
-    arguments = (trainer, dict(parameters), dict(config))
-    return _result(run_child(_train, arguments, limit_seconds=limit_seconds))
+        return _result(within(limit_seconds, lambda: work(*arguments)))
+    return _result(run_child(work, arguments, limit_seconds=limit_seconds))
 
 
 class Training:
@@ -203,6 +214,8 @@ class Training:
     ----------
     children
         Those of this process, who take turns.
+    rows
+        As in `train_once`.
     """
 
     def __init__(
@@ -213,10 +226,11 @@ class Training:
         config: Mapping[str, Any],
         *,
         limit_seconds: float | None,
+        rows: ClippedSum | None = None,
     ) -> None:
         """Start as soon as there is room: at once or when `result` is asked for."""
         self._children = children
-        self._arguments = (trainer, dict(parameters), dict(config))
+        self._work, self._arguments = _work(trainer, parameters, config, rows)
         self._limit_seconds = limit_seconds
         self._child: Child | None = None
 
@@ -224,7 +238,7 @@ class Training:
         """Return what came of it, or `None` while it is under way; raises as `train_once`."""
         if self._child is None:
             limit = self._limit_seconds
-            self._child = self._children.start(_train, self._arguments, limit_seconds=limit)
+            self._child = self._children.start(self._work, self._arguments, limit_seconds=limit)
         if self._child is None or not self._child.is_ready:
             return None
         child, self._child = self._child, None
@@ -320,6 +334,21 @@ def score_bps(metrics: Mapping[str, float], score: str) -> int:
     raise TrainerError(msg)
 
 
+def _work(
+    trainer: Trainer,
+    parameters: Mapping[str, np.ndarray],
+    config: Mapping[str, Any],
+    rows: ClippedSum | None,
+) -> tuple[Work, tuple[Any, ...]]:
+    arguments = (trainer, dict(parameters), dict(config))
+    if rows is None:
+        return _train, arguments
+    if not callable(getattr(trainer, "contributions", None)):
+        msg = "the trainer has no contributions(), and epsilon is to protect a row"
+        raise TrainerError(msg, hint='give it one, or say unit = "update" in the stage')
+    return _contribute, (*arguments, rows)
+
+
 def _train(
     trainer: Trainer, parameters: Mapping[str, np.ndarray], config: Mapping[str, Any]
 ) -> tuple[Arrays, Facts]:
@@ -346,6 +375,22 @@ def _train(
         "num_examples": _num_examples(num_examples),
         "metrics": _metrics(rest[0] if rest else {}),
     }
+
+
+def _contribute(
+    trainer: Any,  # noqa: ANN401 - a trainer with a further method
+    parameters: Mapping[str, np.ndarray],
+    config: Mapping[str, Any],
+    empty: ClippedSum,
+) -> tuple[Arrays, Facts]:
+    total = empty.fresh()
+    copies = {name: np.array(array) for name, array in parameters.items()}
+    try:
+        for batch in trainer.contributions(copies, read_only(config)):
+            total.add(cast("Mapping[str, np.ndarray]", batch))
+    except (Exception, SystemExit) as error:  # a trainer may do anything
+        raise _failure(error, of=trainer.contributions) from error
+    return total.totals, {"num_examples": total.count, "metrics": {}}
 
 
 def _judge(

@@ -35,6 +35,7 @@ SAYS = {
     "bond": "micro-units at stake; who misses a full window forfeits them",
     "need": 'how many records it takes; "1/2" is more than half of those asked',
     "short": 'if there are too few: "rerun:K" asks again, then "void"; setup can "abort"',
+    "privacy": "Epsilon at delta for each data set, over all rounds; clip bounds what a row asks.",
     "sealed": "commit first, reveal later: nobody can copy",
     "seats": '"auto" is an odd quarter of the members',
 }
@@ -86,6 +87,8 @@ def _head(recipe: Recipe, bare: str) -> Iterator[str]:
     yield "# Micro-units for reading the models; 0 leaves access to the members."
     yield f"read_fee = {toml_value(options.get('read_fee', 0))}"
     for key in sorted(set(options) - set(HEAD)):
+        if key in SAYS:
+            yield f"# {SAYS[key]}"
         yield f"{key} = {toml_value(options[key])}"
     for phase, stages in recipe.lists.items():
         if stages:

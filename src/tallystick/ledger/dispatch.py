@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tallystick.ledger.contracts import access, accounts, members, registry, tasks
+from tallystick.ledger.contracts import access, accounts, budgets, members, registry, tasks
 from tallystick.ledger.messages import (
     Accuse,
     BuyAccess,
     CloseTask,
     Collect,
+    DeclareBudget,
     Open,
     ProposeChange,
     ProposeTask,
@@ -42,6 +43,7 @@ HANDLERS: dict[type, Callable[[State, Context, Any], tuple[Event, ...]]] = {
     CloseTask: tasks.handle_close,
     RegisterDataset: registry.handle_dataset,
     BuyAccess: access.handle_buy,
+    DeclareBudget: budgets.handle_declare,
 }
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "Change",
     "CloseTask",
     "Collect",
+    "DeclareBudget",
     "Entry",
     "Grant",
     "Message",
@@ -187,6 +188,14 @@ class BuyAccess(Record, tag=11):
     edition: U32 = 0
 
 
+class DeclareBudget(Record, tag=12):
+    """Say how much privacy may be spent of the sender's own data set: epsilon at delta, in all."""
+
+    dataset: Hash
+    epsilon_nanos: Micros
+    delta_picos: Annotated[int, msgspec.Meta(ge=1, lt=10**12)]
+
+
 Message = (
     Transfer
     | RotateKey
@@ -199,4 +208,5 @@ Message = (
     | CloseTask
     | RegisterDataset
     | BuyAccess
+    | DeclareBudget
 )

@@ -24,6 +24,7 @@ from tallystick.mechanisms.records import (
 )
 
 if TYPE_CHECKING:
+    from tallystick.mechanisms.theory.protection import Protection
     from tallystick.tensors.spec import ModelSpec
     from tallystick.tensors.workbench import Workbench
 
@@ -117,8 +118,15 @@ class Desk(Protocol):
         """Whose desk it is."""
         ...
 
-    def train(self, inputs: Inputs) -> Artefact:
-        """Train from ``inputs.parent`` and store the update; return its artefact."""
+    def train(self, inputs: Inputs, protection: Protection | None = None) -> Artefact:
+        """Train from ``inputs.parent`` and store the update; return its artefact.
+
+        With ``protection`` the update is clipped and noisy before anybody else can see it.
+        """
+        ...
+
+    def enrol(self) -> Artefact:
+        """Name the data set that what this member submits is charged to."""
         ...
 
     def blend(self, inputs: Inputs, new: Artefact, old: bytes, share_bps: int) -> Artefact:

@@ -14,7 +14,8 @@ from tallystick.mechanisms.records import (
     Seal,
 )
 from tallystick.provenance.lineage import descent
-from tallystick.provenance.statement import Statement, amount, short
+from tallystick.provenance.spending import Spent, spending
+from tallystick.provenance.statement import Statement, amount, privacy, short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,6 +77,7 @@ def about_member(history: TaskHistory, member: str) -> list[Statement]:
         for refusal in history.refusals
         if refusal.member == member
     ]
+    found += [_spent(each) for each in spending(history) if each.member == member]
     if not found and member in history.terms.parties:
         says = f"{member} is named by the terms and did nothing"
         found.append(Statement(history.opened, 0, says))
@@ -135,12 +137,23 @@ def about_task(history: TaskHistory) -> list[Statement]:
             f"{refusal.reason} ({refusal.code}) by '{refusal.stage}'"
         )
         found.append(Statement(refusal.at, refusal.round, says, refusal.evidence.hex()))
+    last = {(each.member, each.dataset): each for each in spending(history)}
+    found += [_spent(each) for each in last.values()]
     if history.finished is not None:
         at, end = history.finished
         cause = f" ({end.cause})" if end.cause else ""
         says = f"the task ended: {end.status}{cause}; {_refunded(history)}"
         found.append(Statement(at, history.rounds[-1].number if history.rounds else 0, says))
     return found
+
+
+def _spent(spent: Spent) -> Statement:
+    says = (
+        f"{spent.member}'s data set {short(spent.dataset)} was charged for '{spent.stage}' of "
+        f"round {spent.round}: {privacy(spent.epsilon_nanos, spent.delta_picos)} by this task "
+        f"so far, in {spent.charges} charges"
+    )
+    return Statement(spent.at, spent.round, says, spent.dataset.hex())
 
 
 def _refunded(history: TaskHistory) -> str:

@@ -21,13 +21,14 @@ from tallystick.ledger.collect.row import is_due
 from tallystick.ledger.collect.rows import TASKS, TERMS
 from tallystick.ledger.collect.window import shut_window
 from tallystick.ledger.context import Context
-from tallystick.ledger.contracts import accounts, members
+from tallystick.ledger.contracts import accounts, budgets, members
 from tallystick.ledger.dispatch import handle
 from tallystick.ledger.kernel import Kernel
 from tallystick.ledger.messages import Accuse, CloseTask, Collect, Open, ProposeTask
 from tallystick.ledger.state import State
 from tallystick.ledger.terms import task_id
 from tallystick.ledger.transaction import DOMAIN, Body, SignedTransaction
+from tallystick.mechanisms.records import Artefact
 from tallystick.provenance.execution import HistoryError
 from tallystick.provenance.leaf import parse_leaf
 
@@ -178,8 +179,18 @@ class _Run:
             raise HistoryError(msg)
         if isinstance(message, Open):
             self._open(message, wire)
-        else:
-            handle(self.state, context, message)
+            return
+        if isinstance(message, Collect):
+            self._assume_budgets(body.sender, message)
+        handle(self.state, context, message)
+
+    def _assume_budgets(self, sender: str, message: Collect) -> None:
+        """Let data sets be registered that the ledger let members name, with all they may need."""
+        plan = self._cursor().plan
+        for entry in message.entries:
+            step = plan.find(entry.phase, entry.stage)
+            if step is not None and step.enrols and isinstance(entry.record, Artefact):
+                budgets.assume(self.state, sender, entry.record.root)
 
     def _check_signature(self, body: Body, signed: SignedTransaction) -> None:
         key = members.active_key(self.state, body.sender, body.key)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tallystick.ledger.collect.notes import (
         Advanced,
         Attested,
+        Charged,
         Finished,
         Forfeited,
         Paid,
@@ -135,6 +136,7 @@ class RoundHistory:
     beacons: list[tuple[At, Advanced]] = field(default_factory=list["tuple[At, Advanced]"])
     paid: list[tuple[At, Paid]] = field(default_factory=list["tuple[At, Paid]"])
     forfeited: list[tuple[At, Forfeited]] = field(default_factory=list["tuple[At, Forfeited]"])
+    charged: list[tuple[At, Charged]] = field(default_factory=list["tuple[At, Charged]"])
     ended: tuple[At, RoundEnded] | None = None
 
     @property

@@ -9,6 +9,7 @@ from tallystick.errors import DecodeError
 from tallystick.ledger.collect.notes import (
     Advanced,
     Attested,
+    Charged,
     Closed,
     Finished,
     Forfeited,
@@ -126,6 +127,8 @@ class _Reader:
                 self._round(note.key.phase, note.key.round).beacons.append((at, note))
             case Forfeited():
                 self._round(note.key.phase, note.key.round).forfeited.append((at, note))
+            case Charged():
+                self._round(note.key.phase, note.key.round).charged.append((at, note))
             case Paid():
                 self._latest().paid.append((at, note))
             case Finished():

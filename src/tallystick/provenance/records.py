@@ -10,6 +10,7 @@ from tallystick.errors import ConfigError
 from tallystick.ledger.collect.notes import (
     Advanced,
     Attested,
+    Charged,
     Closed,
     Finished,
     Forfeited,
@@ -50,6 +51,7 @@ TYPES = (
     "closed",
     "paid",
     "forfeited",
+    "charged",
     "round-ended",
     "finished",
 )
@@ -110,7 +112,7 @@ def _fields(note: Note) -> list[dict[str, Any]]:
         case Closed():
             place = {"phase": note.phase, "round": note.round, "stage": note.stage}
             return [{"type": "closed", **place, **_output(note.output)}]
-        case Opened() | Shut() | Advanced() | Attested() | Forfeited():
+        case Opened() | Shut() | Advanced() | Attested() | Forfeited() | Charged():
             return [_of_stage(note)]
         case Paid():
             return [{"type": "paid", **_plain(note)}]
@@ -120,13 +122,16 @@ def _fields(note: Note) -> list[dict[str, Any]]:
             return [{"type": "finished", **_plain(note)}]
 
 
-def _of_stage(note: Opened | Shut | Advanced | Attested | Forfeited) -> dict[str, Any]:
+def _of_stage(
+    note: Opened | Shut | Advanced | Attested | Forfeited | Charged,
+) -> dict[str, Any]:
     names = {
         Opened: "opened",
         Shut: "shut",
         Advanced: "beacon",
         Attested: "attested",
         Forfeited: "forfeited",
+        Charged: "charged",
     }
     fields = _plain(note)
     key = note.key

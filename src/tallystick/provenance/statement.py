@@ -8,7 +8,7 @@ from typing import Any
 from tallystick.provenance.facts import At
 from tallystick.text import visible
 
-__all__ = ["Statement", "amount", "short"]
+__all__ = ["Statement", "amount", "privacy", "short"]
 
 MICROS = 1_000_000
 SHOWN = 12
@@ -50,6 +50,18 @@ def amount(micros: int) -> str:
     """Return money as people read it: whole units and what is left of one."""
     whole, rest = divmod(micros, MICROS)
     return f"{whole}.{rest:06d}".rstrip("0").rstrip(".")
+
+
+def privacy(epsilon_nanos: int, delta_picos: int) -> str:
+    """Return epsilon, rounded up to four digits after the point, and delta as people read them.
+
+    Examples
+    --------
+    >>> privacy(7_999_910_001, 10**8)
+    'epsilon 8.0000 at delta 0.0001'
+    """
+    epsilon = -(-epsilon_nanos // 10**5)
+    return f"epsilon {epsilon // 10**4}.{epsilon % 10**4:04d} at delta {delta_picos / 10**12:g}"
 
 
 def short(root: bytes) -> str:

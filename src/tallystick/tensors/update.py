@@ -34,7 +34,7 @@ from tallystick.tensors.paging import drop_pages
 from tallystick.tensors.spec import BlobWriter, ModelSpec, Parameter
 from tallystick.tensors.streaming import stream
 
-__all__ = ["UpdateError", "apply_slice", "difference_slice", "quantise"]
+__all__ = ["UpdateError", "apply_slice", "difference_slice", "quantise", "write_update"]
 
 BEYOND = 2**31  # an author's |q| is below; a power of two, so exact in float32
 SLICE = 1 << 17  # elements in hand at a time
@@ -79,6 +79,30 @@ def quantise(
         writer.write(np.frombuffer(_prefix(spec), np.uint8))
         for parameter in spec.parameters:
             _quantise_tensor(parent, parameter, trained[parameter.name], writer)
+    except BaseException:
+        writer.abort()
+        raise
+    return writer.commit()
+
+
+def write_update(
+    steps: Mapping[str, Array], spec: ModelSpec, writer: BlobWriter
+) -> tuple[bytes, int]:
+    """Write the update with these ``steps``, int32 by name; return its root and size.
+
+    Raises
+    ------
+    UpdateError
+        Other names or sizes than the model's.
+    """
+    sizes = {parameter.name: parameter.size for parameter in spec.parameters}
+    if sizes != {name: values.size for name, values in steps.items()}:
+        msg = "the steps are of other names or sizes than the model's"
+        raise UpdateError(msg, cause="names")
+    try:
+        writer.write(np.frombuffer(_prefix(spec), np.uint8))
+        for parameter in spec.parameters:
+            writer.write(np.ascontiguousarray(steps[parameter.name], "<i4").reshape(-1))
     except BaseException:
         writer.abort()
         raise

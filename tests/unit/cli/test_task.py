@@ -117,3 +117,48 @@ def test_what_is_wrong_is_named_with_its_line(tally, tmp_path, text, named, line
         assert named in ran.error["message"]
         assert not line or f"line {line}:" in ran.error["message"]
     assert not (tmp_path / "out" / "ledger.db").exists()
+
+
+PRIVATE = """
+name = "private"
+rounds = 60
+setup = ["data"]
+round = ["trainers", "update", "aggregate"]
+
+[privacy]
+epsilon = 8.0
+delta = 1e-4
+clip = 0.5
+
+[stage]
+data = {rule = "join/dataset/1", who = "members", short = "abort"}
+trainers = {rule = "select/all/1", from = "data"}
+update = {rule = "submit/private-update/1", data = "data", who = "trainers", sealed = true}
+aggregate = {rule = "aggregate/mean/1", of = "update", who = "members"}
+"""
+
+
+def test_check_tells_what_the_terms_spend(tally, tmp_path):
+    path = tmp_path / "private.toml"
+    path.write_text(PRIVATE, encoding="utf-8")
+    ran = tally("task", "check", path)
+    (promise,) = tally("task", "check", path, "--json").document["privacy"]
+
+    assert "privacy  update: 60 charges come to epsilon 7.99" in ran.out
+    assert (
+        "at delta 0.0001; clipping_norm_micros = 500000, noise_multiplier_millis = 4507" in ran.out
+    )
+    assert "budget   epsilon 8.0000 at delta 0.0001 for each member's data set" in ran.out
+    assert "adjacency = zero-out" in ran.out
+    assert promise["charges"] == 60
+    assert promise["epsilon_nanos"] <= 8 * 10**9
+
+
+def test_a_mistake_in_privacy_has_a_line(tally, tmp_path):
+    path = tmp_path / "private.toml"
+    path.write_text(PRIVATE.replace("delta = 1e-4", "delta = 7"), encoding="utf-8")
+    ran = tally("task", "check", path)
+
+    assert ran.status == 2
+    assert "line 9" in ran.err
+    assert "'delta' in [privacy] is 7" in ran.err

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,6 +54,31 @@ def test_one_step_over_all_rows_goes_down_the_gradient(name):
 
     assert np.allclose(trained["weights"], -0.1 * weights, atol=1e-6)
     assert np.allclose(trained["bias"], -0.1 * bias, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_mean_of_what_rows_ask_for_is_one_step_over_all_of_them(name):
+    table, _ = split(load_table(name), 0)
+    settings = {"seed": 0, "lr": 0.01, "epochs": 3, "batch": 16}
+    start, _ = TableTrainer(table).train(initial_parameters(table), settings)
+    whole = {**settings, "epochs": 1, "batch": len(table)}
+    trained, _ = TableTrainer(table).train(start, whole)
+    batches = list(TableTrainer(table).contributions(start, whole))
+
+    assert sum(len(each["bias"]) for each in batches) == len(table)
+    for key, before in start.items():
+        mean = sum(each[key].sum(axis=0) for each in batches) / len(table)
+        assert mean == pytest.approx(trained[key] - before, abs=1e-5)
+
+
+def test_what_a_row_asks_for_depends_on_no_other_row():
+    table, _ = split(load_table("wine"), 0)
+    start = initial_parameters(table)
+    few = replace(table, x=table.x[:5], y=table.y[:5])
+    (all_rows,) = TableTrainer(table).contributions(start, {"lr": 0.1})
+    (five,) = TableTrainer(few).contributions(start, {"lr": 0.1})
+
+    assert all(np.array_equal(all_rows[name][:5], five[name]) for name in start)
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -18,6 +18,7 @@ from tallystick.mechanisms.records import Group, Key, Output
 __all__ = [
     "Advanced",
     "Attested",
+    "Charged",
     "Closed",
     "Finished",
     "Forfeited",
@@ -118,6 +119,24 @@ class Finished(Record, tag=10):
     refund: U63
 
 
+class Charged(Record, tag=11):
+    """A member's record of this stage was charged to its data set, at what the terms say."""
+
+    key: Key
+    member: Label
+    dataset: Hash
+
+
 Note = (
-    Signed | Opened | Shut | Advanced | Attested | Closed | Paid | Forfeited | RoundEnded | Finished
+    Signed
+    | Opened
+    | Shut
+    | Advanced
+    | Attested
+    | Closed
+    | Paid
+    | Forfeited
+    | RoundEnded
+    | Finished
+    | Charged
 )

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from tallystick.mechanisms.rule import Rule
+    from tallystick.mechanisms.theory.rdp import Charge
 
 __all__ = [
     "MOST_ROUNDS",
@@ -113,6 +114,16 @@ class Step:
     def escrow(self) -> int:
         """What the rule moves from a record's author into the task's escrow."""
         return int(getattr(self.rule, "escrow", 0))
+
+    @property
+    def charge(self) -> Charge | None:
+        """What a record costs its author's data set in privacy."""
+        return getattr(self.rule, "charge", None)
+
+    @property
+    def enrols(self) -> bool:
+        """Whether a record names the data set that its author is charged for."""
+        return bool(getattr(self.rule, "enrols", False))
 
     @property
     def needs_model(self) -> bool:
@@ -367,6 +378,8 @@ def _check_rule(  # noqa: C901, PLR0912 - a list of independent refusals
         problem = f"is about {len(stage.of)} outputs; its rule reads {step.lists}"
     elif stage.per_group and not stage.who:
         problem = "runs per group and needs 'who'"
+    elif step.charge is not None and "data" not in dict(stage.refs):
+        problem = "costs privacy and needs 'data': the stage in which members name their data sets"
     elif {name for name, _ in stage.refs} - set(step.rule.refs):
         problem = f"the rule takes no reference '{stage.refs[0][0]}'"
     elif stage.short.then == "abort" and step.phase != SETUP:

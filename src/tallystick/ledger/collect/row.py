@@ -12,14 +12,23 @@ import msgspec
 
 from tallystick.crypto import keys
 from tallystick.ledger.collect.beacon import seal_of
+from tallystick.ledger.collect.notes import Charged
 from tallystick.ledger.collect.rows import (
     MOST_SIGNATURES,
     MechanismError,
     MemberRow,
     StageRow,
 )
-from tallystick.ledger.contracts import accounts, members
-from tallystick.mechanisms.records import SETUP, Attestation, Complaint, Key, Opinion, Seal
+from tallystick.ledger.contracts import accounts, budgets, members
+from tallystick.mechanisms.records import (
+    SETUP,
+    Artefact,
+    Attestation,
+    Complaint,
+    Key,
+    Opinion,
+    Seal,
+)
 
 if TYPE_CHECKING:
     from tallystick.ledger.collect.cursor import Cursor
@@ -178,7 +187,7 @@ def _accept_seal(cursor: Cursor, context: Context, seal: Seal, step: Step, stage
         raise (LateRecordError if step.stage.sealed else WrongRecordError)
     if row.seal or row.declined:
         raise AlreadyRecordedError
-    _take_stake(cursor, context, step)
+    _take_stake(cursor, context, step, stage.key)
     cursor.put_records(stage.key, context.sender, msgspec.structs.replace(row, seal=seal.seal))
 
 
@@ -213,16 +222,22 @@ def _accept_record(
     elif entry.salt:
         msg = "the stage is not sealed; it takes no salt"
         raise WrongRecordError(msg)
+    _check_content(cursor, context, entry, step, stage.key)
+    if not step.stage.sealed:
+        _take_stake(cursor, context, step, stage.key)
+    kept = msgspec.structs.replace(row, record=entry.record, salt=entry.salt)
+    cursor.put_records(stage.key, context.sender, kept)
+
+
+def _check_content(cursor: Cursor, context: Context, entry: Entry, step: Step, key: Key) -> None:
     check = getattr(step.rule, "check_record", None)
-    if check is not None and not check(entry.record, stage.key):
+    if check is not None and not check(entry.record, key):
         msg = "not the record this stage asks for"
         raise WrongRecordError(msg)
     if isinstance(entry.record, Opinion):
         _check_opinion(cursor, entry.record, step, entry.group)
-    if not step.stage.sealed:
-        _take_stake(cursor, context, step)
-    kept = msgspec.structs.replace(row, record=entry.record, salt=entry.salt)
-    cursor.put_records(stage.key, context.sender, kept)
+    if step.enrols and isinstance(entry.record, Artefact):
+        budgets.check_budget(cursor.state, context.sender, entry.record.root)
 
 
 def _check_seal(
@@ -283,8 +298,13 @@ def _accept_cosignature(
     cursor.put_records(stage.key, context.sender, kept)
 
 
-def _take_stake(cursor: Cursor, context: Context, step: Step) -> None:
+def _take_stake(cursor: Cursor, context: Context, step: Step, key: Key) -> None:
+    """Take what a record costs: privacy, escrow, a bond. A seal costs it, a reveal no more."""
     task, sender = cursor.row.id, context.sender
+    if step.charge is not None:
+        dataset = cursor.dataset(step, sender)
+        budgets.charge(cursor.state, sender, dataset, step.charge)
+        cursor.note(Charged(key, sender, dataset))
     if step.escrow:
         accounts.fund_escrow(cursor.state, task, sender, step.escrow)
         paid = dict(cursor.row.funders)

@@ -123,6 +123,14 @@ class TaskView:
         )
         return tuple(sorted(drawn[:DRAWN_ATTESTERS]))
 
+    def dataset(self, step: Step, member: str) -> bytes:
+        """Return the data set that a member's records of a step are charged to; empty if none."""
+        reference = dict(step.stage.refs).get("data", "")
+        if not reference:
+            return b""
+        named = self.output(reference, step.phase, step.position).live
+        return next((subject.id for subject in named if subject.author == member), b"")
+
     def groups(self, step: Step) -> tuple[str, ...]:
         """Return the labels a step runs for, in order; one empty label when it is not grouped."""
         if not step.stage.per_group:
