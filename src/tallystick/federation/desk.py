@@ -212,9 +212,7 @@ class MemberDesk:
         weight = 1 if self._terms.weights[0] == "equal" else max(1, work.num_examples)
         return Artefact(root, size, (inputs.parent[0],), min(weight, 2**32 - 1))
 
-    def trained(
-        self, inputs: Inputs, parent: Arrays, protection: Protection | None = None
-    ) -> Work:
+    def trained(self, inputs: Inputs, parent: Arrays, protection: Protection | None = None) -> Work:
         """Return what the trainer makes of the parent; a dishonest member's is asked only once.
 
         It is remembered for allies who want to see it before or after the member itself does.
