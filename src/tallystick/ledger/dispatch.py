@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tallystick.ledger.contracts import access, accounts, members, registry, tasks
+from tallystick.ledger.contracts import access, accounts, members, pointers, registry, tasks
 from tallystick.ledger.messages import (
     Accuse,
     BuyAccess,
     CloseTask,
     Collect,
+    Erase,
+    GrantToken,
     Open,
     ProposeChange,
     ProposeTask,
+    Publish,
+    Read,
     RegisterDataset,
+    RevokeToken,
     RotateKey,
     Transfer,
     Vote,
@@ -41,6 +46,11 @@ HANDLERS: dict[type, Callable[[State, Context, Any], tuple[Event, ...]]] = {
     CloseTask: tasks.handle_close,
     RegisterDataset: registry.handle_dataset,
     BuyAccess: access.handle_buy,
+    Publish: pointers.handle_publish,
+    Erase: pointers.handle_erase,
+    GrantToken: access.handle_grant,
+    RevokeToken: access.handle_revoke,
+    Read: access.handle_read,
 }
 
 

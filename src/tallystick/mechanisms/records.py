@@ -39,6 +39,7 @@ __all__ = [
     "Opinion",
     "Output",
     "Pay",
+    "Root",
     "Seal",
     "Subject",
     "join_outputs",

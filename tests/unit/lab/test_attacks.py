@@ -24,6 +24,7 @@ NAMES = [
     "gaussian",
     "label-flip",
     "lying-scorer",
+    "replacement",
     "sign-flip",
     "withholder",
 ]
