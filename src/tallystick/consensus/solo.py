@@ -186,7 +186,7 @@ class Solo:
         if self._pending.pop(tx.hash, None) is not None:
             self._shares[tx.body.sender] -= 1
         if len(self._outcomes) > MOST_REMEMBERED:
-            self._outcomes.clear()
+            del self._outcomes[next(iter(self._outcomes))]  # the oldest; nobody waits for it
         self._outcomes[tx.hash] = result
 
 

@@ -124,6 +124,7 @@ class Member:
         self._opened: set[tuple[bytes, bytes]] = set()
         self._desks: dict[bytes, MemberDesk] = {}
         self._nonce = 0
+        self._waiting: dict[bytes, int] = {}  # transactions without an outcome: when they expire
         self.wake: int | None = None  # block time at which it wants to look again
 
     def flush(self) -> None:
@@ -135,7 +136,13 @@ class Member:
         self._journal.close()
 
     def step(self) -> int:
-        """Look at the ledger's newest state and submit what is owed; return how much that was."""
+        """Look at the ledger's newest state and submit what is owed; return how much that was.
+
+        While the outcome of what it submitted before is open, it waits: the state does not show
+        yet what it has said.
+        """
+        if self._awaits():
+            return 0
         state = self._engine.state
         self._nonce = last_nonce(state, self.identity.member, self.identity.key)
         self.wake = None
@@ -145,6 +152,15 @@ class Member:
             if view is not None and self.identity.member in view.terms.parties:
                 sent += self._serve(view)
         return sent
+
+    def _awaits(self) -> bool:
+        """Whether something it submitted is neither done, nor refused, nor expired."""
+        self._waiting = {
+            name: until
+            for name, until in self._waiting.items()
+            if self._engine.outcome(name) is None and self._engine.head.time <= until
+        }
+        return bool(self._waiting)
 
     def _serve(self, view: TaskView) -> int:
         step = view.step
@@ -367,10 +383,12 @@ class Member:
         )
         tx = sign_transaction(body, self.identity.secret, genesis)
         try:
-            return self._engine.submit(tx.wire)
+            self._engine.submit(tx.wire)
         except RejectedError as error:
             LOG.warning("%s: refused: %s", self.identity.member, error)
-            return tx.hash
+        else:
+            self._waiting[tx.hash] = body.valid_until
+        return tx.hash
 
     def send(self, message: Message) -> bytes:
         """Submit a message of the member's own choosing; return the transaction's hash."""

@@ -46,7 +46,7 @@ def code_of(world, member, message, dt=1000):
     tx = world.send(member, message)
     outcome = world.seal(dt)
     found = dict(zip(outcome.transactions, outcome.receipts, strict=True))
-    return found[tx].code if tx in found else [e.code for t, e in outcome.refused if t is tx][0]
+    return found[tx].code if tx in found else next(e.code for t, e in outcome.refused if t is tx)
 
 
 def denied(world, member, message, dt=1000):
