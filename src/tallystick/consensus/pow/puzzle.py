@@ -46,7 +46,7 @@ def solve(header: Header, miner: str, tries: int) -> tuple[Work, int]:
     -----
     The number tried is geometric with mean ``tries``; about a microsecond each.
     """
-    seed, target = hashlib.sha256(_seed(header, miner)), HASHES // tries
+    seed, target = _seed(header, miner), HASHES // tries
     nonce = 0
     while _number(seed, nonce) >= target:
         nonce += 1
@@ -64,8 +64,7 @@ def check_work(header: Header, evidence: bytes, tries: int) -> Work:
         Its nonce does not solve the puzzle.
     """
     work = decode(Work, evidence)
-    seed = hashlib.sha256(_seed(header, work.miner))
-    if _number(seed, work.nonce) >= HASHES // tries:
+    if _number(_seed(header, work.miner), work.nonce) >= HASHES // tries:
         msg = f"block {header.height} of '{work.miner}' does not solve its puzzle"
         raise BadWorkError(msg)
     return work
@@ -75,7 +74,6 @@ def _seed(header: Header, miner: str) -> bytes:
     return sha256("pow", header_hash(header), miner.encode())
 
 
-def _number(seed: hashlib._Hash, nonce: int) -> int:
-    found = seed.copy()
-    found.update(nonce.to_bytes(NONCE_BYTES, "little"))
-    return int.from_bytes(found.digest(), "big")
+def _number(seed: bytes, nonce: int) -> int:
+    digest = hashlib.sha256(seed + nonce.to_bytes(NONCE_BYTES, "little")).digest()
+    return int.from_bytes(digest, "big")
