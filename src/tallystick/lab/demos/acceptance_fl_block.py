@@ -106,6 +106,12 @@ def _replaced(found: list[Replaced]) -> Iterable[Check]:
         mean=FLOOR,
         worst=FLOOR,
     )
+    yield at_most(
+        "1-attempt-costs",
+        rounded(max((one.clean - one.lowest for one in found if one.clean is not None), default=0)),
+        0.01,
+        "How much higher that is where nobody attacks, of the seeds below the floor.",
+    )
     yield same(
         "1-attempts-refused",
         sum(one.refused for one in found),

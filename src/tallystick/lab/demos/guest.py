@@ -19,6 +19,7 @@ from tallystick.lab.demos.world import scratch_folder
 from tallystick.ledger.contracts import registry
 from tallystick.ledger.contracts.members import active_key
 from tallystick.ledger.messages import Erase, GrantToken, Publish, Read, RevokeToken
+from tallystick.provenance.history import parse_signed
 from tallystick.storage.blobs import FileBlobs
 from tallystick.storage.vault import Kept, Vault, read_kept
 
@@ -108,10 +109,10 @@ class _Scene:
         """Let the guest, who may only read, try more."""
         kept = self.kept
         anew = Publish(sha256("guest"), 1, sha256("guest", b""), 41, "model", kept.digest)
-        row = registry.pointer(self.federation.engine.state, kept.digest)
+        engine = self.federation.engine
+        row, height = registry.pointer(engine.state, kept.digest), engine.head.height
         codes = [self.say(GUEST, message) for message in (anew, Erase(kept.digest))]
-        block = list(self.federation.engine.blocks(self.federation.engine.head.height))[-1]
-        after = registry.pointer(self.federation.engine.state, kept.digest)
+        tried = [wire for block in engine.blocks(height + 1) for wire in block.transactions]
         yield same(
             f"{prefix}read-only-cannot-update",
             codes[0],
@@ -123,8 +124,9 @@ class _Scene:
         )
         yield holds(
             f"{prefix}attempt-recorded",
-            len(block.transactions) == 1 and row == after,
-            "The attempt is in a block, its receipt has the code, and the pointer is as it was.",
+            [parse_signed(wire).sender for wire in tried] == [GUEST] * len(codes)
+            and registry.pointer(engine.state, kept.digest) == row,
+            "Both attempts are in blocks, with these codes, and the pointer is as it was.",
         )
 
     def revoke(self, prefix: str) -> Iterable[Check]:
