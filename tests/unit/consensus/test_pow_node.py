@@ -152,6 +152,18 @@ def test_a_false_height_is_no_length(nodes):
     assert one.branch == (first,)
 
 
+def test_a_branch_that_counts_from_too_low_undoes_nothing_final(world):
+    node = Node("alpha", world.genesis, confirmations=0, tries=4)
+    blocks = [mine(node) for _ in range(3)]
+    lie = solved(msgspec.structs.replace(following(blocks[-1]), height=1), "bravo")
+    branch = [lie]
+    for _ in range(5):
+        branch.append(solved(following(branch[-1]), "bravo"))
+
+    assert [node.receive(block) for block in branch] == [False] * 6
+    assert node.branch == tuple(blocks)
+
+
 def following(block):
     """Return a header that follows ``block`` and claims that nothing has changed."""
     return msgspec.structs.replace(

@@ -9,6 +9,8 @@ from tallystick.lab.attacks.absentee import Absentee
 from tallystick.lab.demos.forks import Spoken, fork_checks, said_in
 from tallystick.lab.demos.world import build_world
 from tallystick.lab.mined import Mining, run_mined
+from tallystick.ledger.messages import Collect
+from tallystick.provenance.history import parse_signed
 
 pytest.importorskip("sklearn")
 
@@ -52,6 +54,24 @@ def test_one_seed_is_one_history(world, mined, tmp_path):
     assert [block.header for block in again.network.mined] == [
         block.header for block in mined.network.mined
     ]
+
+
+def test_members_say_nothing_twice_while_the_ledger_is_behind_them(world, tmp_path):
+    said = []
+
+    def watch(network):
+        wires = [wire for node in network.nodes for wire in node.outbox]
+        for body in map(parse_signed, wires):
+            if isinstance(body.message, Collect):
+                said.extend(
+                    (body.sender, entry.phase, entry.round, entry.stage, type(entry.record))
+                    for entry in body.message.entries
+                )
+
+    run_mined(world, tmp_path, FAST, watch=watch)
+
+    assert len(said) > 30
+    assert len(said) == len(set(said))
 
 
 def test_a_dead_member_delays_a_mined_task_and_does_not_stop_it(world, tmp_path):

@@ -98,11 +98,13 @@ def _replaced(found: list[Replaced]) -> Iterable[Check]:
         f"Plain averaging after one device replaced its model in round {REPLACED_IN}, every seed; "
         f"before that it had {100 * min(one.before for one in found):.1f} % at least.",
     )
-    clean = "" if worst.clean is None else f" (without the attack it would be {worst.clean:.3f})"
+    low = sum(one.lowest < FLOOR for one in found)
+    note = "" if worst.clean is None else f", where it is {worst.clean:.3f} without any attack"
     yield from mean_and_worst(
         "1-defended-lowest",
         [one.lowest for one in found],
-        f"Lowest accuracy from that round on, lowest with seed {worst.seed}{clean}",
+        f"Lowest accuracy from that round on; {low} of {len(found)} seeds are below {FLOOR:g}, the "
+        f"lowest is {worst.seed}{note}",
         mean=FLOOR,
         worst=FLOOR,
     )
