@@ -33,10 +33,18 @@ class TallyError(Exception):
 
 
 class RejectedError(TallyError):
-    """Deterministic refusal with a stable code; it becomes a receipt and changes nothing."""
+    """Deterministic refusal with a stable code; it becomes a receipt and changes nothing.
+
+    Attributes
+    ----------
+    recorded
+        Whether the attempt itself belongs on the record: a block then keeps the transaction with
+        its code, and its nonce is spent, so that it is recorded once.
+    """
 
     slug: ClassVar[str] = "rejected"
     code: ClassVar[int] = 100
+    recorded: ClassVar[bool] = False
 
 
 class VerificationError(TallyError):

@@ -15,6 +15,7 @@ from support.world import World, digest, rotation, secret_of
 from tallystick.codec import decode, encode
 from tallystick.consensus import solo as module
 from tallystick.consensus.engine import RetryLaterError
+from tallystick.consensus.pow import Node
 from tallystick.consensus.solo import Solo, SoloSeal, check_seal
 from tallystick.errors import ConfigError, RejectedError, UnavailableError, VerificationError
 from tallystick.ledger import dispatch
@@ -102,7 +103,65 @@ class Replay:
         pass
 
 
-ENGINES = [FreshSolo, ReopenedSolo, CrashedSolo, Replay]
+class Mined:
+    """A miner's node that solves a puzzle for every block; what it mines is final at once."""
+
+    def __init__(self, genesis, folder):
+        self.node = Node("alpha", genesis, confirmations=0, tries=8)
+
+    def seal(self, outcome):
+        for tx in outcome.transactions:
+            self.node.submit(tx.wire)
+        block, _ = self.node.mine(outcome.header.time)
+        self.node.receive(block)
+        return self.node.head, [self.node.outcome(tx.hash) for tx in outcome.transactions]
+
+    def leaves(self, task):
+        return [leaf for _, leaf in self.node.leaves(task)]
+
+    def rows(self):
+        return dict(self.node.state.rows())
+
+    def close(self):
+        assert [block.header.height for block in self.node.blocks(2)] == list(
+            range(2, self.node.head.height + 1)
+        )
+
+
+class Reorganised(Mined):
+    """A node that executed a branch of its own before each block it hears of, and gave it up."""
+
+    def __init__(self, genesis, folder):
+        super().__init__(genesis, folder)
+        self.other = Node("bravo", genesis, confirmations=2)
+        self.node.tries = self.other.tries
+
+    def seal(self, outcome):
+        for tx in outcome.transactions:
+            self.other.hear(tx.wire)
+        if self.other.tip == self.node.tip:
+            rival, _ = self.other.mine(outcome.header.time + 1)
+            self.other.receive(rival)
+        found = super().seal(outcome)
+        self.other.receive(self.node.branch[-1])
+        return found
+
+    def close(self):
+        assert set(self.other.reorganisations) == {1}
+
+    def leaves(self, task):
+        return [leaf for _, leaf in self.other.leaves(task)]
+
+    def rows(self):
+        """Let the last blocks become final under empty ones, which change no row."""
+        for _ in range(3):
+            block, _ = self.node.mine(self.node.tip.time)
+            self.node.receive(block)
+            self.other.receive(block)
+        return dict(self.other.state.rows())
+
+
+ENGINES = [FreshSolo, ReopenedSolo, CrashedSolo, Replay, Mined, Reorganised]
 
 
 @pytest.fixture(scope="module")

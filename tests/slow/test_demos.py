@@ -16,7 +16,7 @@ def write(path, header, rows):
         csv.writer(file).writerows([header, *([*row, target] for row, target in rows)])
 
 
-@pytest.mark.parametrize("recipe", ["standard", "bflc", "chain-fl"])
+@pytest.mark.parametrize("recipe", ["standard", "bflc", "chain-fl", "fl-block"])
 @pytest.mark.parametrize("seed", [0, 41])
 def test_a_demo_keeps_what_its_recipe_promises(recipe, seed):
     result = run_demo(DemoOptions(recipe=recipe, seed=seed))

@@ -209,7 +209,7 @@ class Solo:
             self._nonces.discard(tx.order)
             self._shares[tx.body.sender] -= 1
         if len(self._outcomes) > MOST_REMEMBERED:
-            self._outcomes.clear()
+            del self._outcomes[next(iter(self._outcomes))]  # the oldest; nobody waits for it
         self._outcomes[tx.hash] = result
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "BadSignatureError",
     "check_public",
     "is_valid",
+    "keypair_of",
     "new_secret",
     "public_of",
     "secret_from_seed",
@@ -77,7 +78,22 @@ def public_of(secret: bytes) -> bytes:
     BadKeyError
         ``secret`` is not 32 bytes long.
     """
-    return _expand(secret)[SECRET_BYTES:]
+    return keypair_of(secret)[SECRET_BYTES:]
+
+
+@lru_cache(maxsize=1024)
+def keypair_of(secret: bytes) -> bytes:
+    """Return secret || public, 64 bytes: what libsodium signs with, as costly as signing once.
+
+    Raises
+    ------
+    BadKeyError
+        ``secret`` is not 32 bytes long.
+    """
+    if len(secret) != SECRET_BYTES:
+        msg = f"a secret key has {SECRET_BYTES} bytes, not {len(secret)}"
+        raise BadKeyError(msg)
+    return bindings.crypto_sign_seed_keypair(secret)[1]
 
 
 def check_public(public: bytes) -> None:
@@ -145,16 +161,7 @@ def verify_raw(public: bytes, data: bytes, signature: bytes) -> None:
 
 def unsafe_sign_raw(secret: bytes, data: bytes) -> bytes:
     """Return a signature over exactly ``data``: no domain, so the format has to bring its own."""
-    return bindings.crypto_sign(data, _expand(secret))[:SIGNATURE_BYTES]
-
-
-@lru_cache(maxsize=1024)
-def _expand(secret: bytes) -> bytes:
-    """Return secret || public, which libsodium signs with; deriving it costs as much as a sign."""
-    if len(secret) != SECRET_BYTES:
-        msg = f"a secret key has {SECRET_BYTES} bytes, not {len(secret)}"
-        raise BadKeyError(msg)
-    return bindings.crypto_sign_seed_keypair(secret)[1]
+    return bindings.crypto_sign(data, keypair_of(secret))[:SIGNATURE_BYTES]
 
 
 @lru_cache(maxsize=256)

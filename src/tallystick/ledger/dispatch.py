@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tallystick.ledger.contracts import access, accounts, budgets, members, registry, tasks
+from tallystick.ledger.contracts import (
+    access,
+    accounts,
+    budgets,
+    members,
+    pointers,
+    registry,
+    tasks,
+)
 from tallystick.ledger.messages import (
     Accuse,
     BuyAccess,
     CloseTask,
     Collect,
     DeclareBudget,
+    Erase,
+    GrantToken,
     Open,
     ProposeChange,
     ProposeTask,
+    Publish,
+    Read,
     RegisterDataset,
+    RevokeToken,
     RotateKey,
     Transfer,
     Vote,
@@ -44,6 +57,11 @@ HANDLERS: dict[type, Callable[[State, Context, Any], tuple[Event, ...]]] = {
     RegisterDataset: registry.handle_dataset,
     BuyAccess: access.handle_buy,
     DeclareBudget: budgets.handle_declare,
+    Publish: pointers.handle_publish,
+    Erase: pointers.handle_erase,
+    GrantToken: access.handle_grant,
+    RevokeToken: access.handle_revoke,
+    Read: access.handle_read,
 }
 
 

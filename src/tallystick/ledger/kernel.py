@@ -135,8 +135,8 @@ class Kernel:
     ) -> Outcome:
         """Execute ``candidates`` in canonical order and keep those that succeed.
 
-        Rejected ones are reported and leave no trace; so do those that make a handler raise
-        anything unforeseen.
+        Rejected ones are reported and leave no trace, unless the attempt is to be recorded; so do
+        those that make a handler raise anything unforeseen.
         """
         run = _Run(self, state, parent, time)
         chosen, waiting = self._fair(parent, tuple(candidates))
@@ -160,7 +160,8 @@ class Kernel:
     def apply(self, state: State, parent: Header, block: Block) -> Outcome:
         """Execute a block somebody else proposed.
 
-        A transaction that is refused inside a block changes nothing but leaves a receipt.
+        A transaction that is refused inside a block leaves a receipt and changes nothing, but for
+        its nonce where the attempt is to be recorded.
 
         Raises
         ------
@@ -270,14 +271,17 @@ class _Run:
         try:
             events = handle(scratch, self._context(tx), tx.body.message)
         except RejectedError as error:
-            if not keep_refused:
+            if not keep_refused and not error.recorded:
                 raise
             receipt = Receipt(error.code)
+            scratch = self.state.scratch()
+            if error.recorded:
+                spend_nonce(scratch, tx)
         else:
             spend_nonce(scratch, tx)
             scratch.encode()
-            scratch.keep()
             receipt = Receipt(0, events)
+        scratch.keep()
         self.used[sender] = used
         self.size += len(tx.wire)
         self.done.append(tx)

@@ -16,6 +16,7 @@ from tallystick.mechanisms.records import (
     Group,
     Opinion,
     Output,
+    Root,
     Seal,
 )
 
@@ -28,19 +29,25 @@ __all__ = [
     "Collect",
     "DeclareBudget",
     "Entry",
+    "Erase",
     "Grant",
+    "GrantToken",
     "Message",
     "Open",
     "Opening",
     "ProposeChange",
     "ProposeTask",
+    "Publish",
+    "Read",
     "RegisterDataset",
     "Remove",
     "ReplaceOwner",
+    "RevokeToken",
     "RotateKey",
     "Salt",
     "Transfer",
     "Upgrade",
+    "Verb",
     "Vote",
 ]
 
@@ -196,6 +203,55 @@ class DeclareBudget(Record, tag=12):
     delta_picos: Annotated[int, msgspec.Meta(ge=1, lt=10**12)]
 
 
+class Publish(Record, tag=16):
+    """Point at bytes kept encrypted off the ledger, as a first version or in another's place.
+
+    ``digest`` and ``size`` are of the plain bytes, ``stored`` and ``stored_size`` of the encrypted
+    ones; ``replaces`` is the digest of the version before, or empty.
+    """
+
+    digest: Hash
+    size: U63
+    stored: Hash
+    stored_size: U63
+    kind: Literal["dataset", "model"]
+    replaces: Root = b""
+
+
+class Erase(Record, tag=17):
+    """Put a tombstone on a pointer; whoever holds its key destroys it."""
+
+    digest: Hash
+
+
+Verb = Literal["delete", "read", "update"]
+
+
+class GrantToken(Record, tag=18):
+    """Let a member read, update or delete what a pointer names, until a time."""
+
+    digest: Hash
+    subject: Label
+    verb: Verb
+    expires: U63
+
+
+class RevokeToken(Record, tag=19):
+    """Take a token back; the bytes are encrypted anew, under a key the subject never had."""
+
+    digest: Hash
+    subject: Label
+    verb: Verb
+    stored: Hash
+    stored_size: U63
+
+
+class Read(Record, tag=20):
+    """Ask for a pointer's key: its holder hands it out on the receipt."""
+
+    digest: Hash
+
+
 Message = (
     Transfer
     | RotateKey
@@ -209,4 +265,9 @@ Message = (
     | RegisterDataset
     | BuyAccess
     | DeclareBudget
+    | Publish
+    | Erase
+    | GrantToken
+    | RevokeToken
+    | Read
 )

@@ -148,6 +148,11 @@ class State:
                     base.objects[key] = objects[key]
         self._changes, self.logged = {}, []
 
+    def inverse(self, changes: dict[bytes, bytes | None]) -> dict[bytes, bytes | None]:
+        """Return what undoes ``changes``, which are not committed yet, once they are."""
+        rows = self._base.rows
+        return {key: rows.get(key) for key in changes}
+
     def prove(self, table: Table[Any], *parts: object) -> tuple[bytes, bytes | None, MapProof]:
         """Return a committed row's key, its bytes (`None` if absent) and the proof of that."""
         key = table.key(*parts)

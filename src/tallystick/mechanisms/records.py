@@ -41,6 +41,7 @@ __all__ = [
     "Opinion",
     "Output",
     "Pay",
+    "Root",
     "Seal",
     "Subject",
     "join_outputs",

@@ -101,7 +101,7 @@ def test_numbers_that_are_not_finite_become_null():
 
 
 def test_every_recipe_with_a_demo_is_listed():
-    assert {"standard", "bflc", "chain-fl"} <= set(list_demos())
+    assert {"standard", "bflc", "chain-fl", "fl-block"} <= set(list_demos())
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,9 @@ def test_honest_refusals_name_the_worst_treated(tmp_path):
 # --- Probes and stories
 
 
-@pytest.mark.parametrize(("recipe", "members"), [("standard", 4), ("chain-fl", 4), ("bflc", 5)])
+@pytest.mark.parametrize(
+    ("recipe", "members"), [("standard", 4), ("chain-fl", 4), ("bflc", 5), ("fl-block", 5)]
+)
 def test_probes_are_refused_each_with_its_own_code(recipe, members):
     world = world_of(recipe, members, 2)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tallystick.federation.run import Run
     from tallystick.lab.demos.world import World
 
-__all__ = ["Capture", "capture_cases", "run_capture"]
+__all__ = ["Capture", "accuracies", "capture_cases", "run_capture"]
 
 CAPTURED = 15  # the round
 COLLUDERS, MAJORITY = 6, 3
@@ -79,7 +79,7 @@ def run_capture(case: Case) -> Capture:
     world = replace(world, attackers=attackers)
     with scratch_folder() as folder:
         run = world.run(folder)
-        after = {number: found for number, found in _accuracies(world, run) if number >= captured}
+        after = {number: found for number, found in accuracies(world, run) if number >= captured}
         soon = [found for number, found in after.items() if number <= captured + RECOVERY]
         return Capture(
             seed=case.seed,
@@ -98,7 +98,8 @@ def _committee(run: Run, number: int) -> tuple[str, ...]:
     return ()
 
 
-def _accuracies(world: World, run: Run) -> Iterable[tuple[int, float]]:
+def accuracies(world: World, run: Run) -> Iterable[tuple[int, float]]:
+    """Yield each completed round's number and its model's accuracy on rows that nobody holds."""
     blobs, spec = FileBlobs(run.out / "blobs"), run.terms.model
     for number, model in run.history.models:
         if spec is not None:

@@ -22,6 +22,7 @@ __all__ = [
     "mean_and_worst",
     "rounded",
     "same",
+    "worst_of",
 ]
 
 Value: TypeAlias = "float | str | bool | None"
@@ -117,6 +118,25 @@ def mean_and_worst(
     if worst is not None:
         extreme = (min if high else max)(values, default=None)
         yield make(f"{name}-worst", rounded(extreme), worst, f"{says}: the worst seed.")
+
+
+def worst_of(runs: Sequence[Sequence[Check]]) -> list[Check]:
+    """Return one check of each id: the one that fails, or else the one that is nearest to it.
+
+    Parameters
+    ----------
+    runs
+        The same checks, in the same order, of several seeds.
+    """
+    return [min(each, key=_distance) for each in zip(*runs, strict=True)]
+
+
+def _distance(check: Check) -> tuple[bool, float]:
+    """Return how far a check is from failing; only numbers are more or less far."""
+    measured, bound = check.measured, check.bound
+    if not isinstance(measured, int | float) or not isinstance(bound, int | float):
+        return check.ok, 0.0
+    return check.ok, abs(float(measured) - float(bound))
 
 
 @overload

@@ -38,6 +38,7 @@ __all__ = ["Found", "probe", "probe_checks"]
 
 VISITOR = "visitor"
 UPDATE, SCORE = "update", "score"
+SCORED = ("bflc", "fl-block")  # recipes with a committee
 
 # What each attempt must be refused with: the codes of `tallystick.ledger.collect.row` and access.
 CODES = {
@@ -98,7 +99,7 @@ def probe(world: World) -> Found:
 
 def probe_checks(found: Found, world: World) -> Iterable[Check]:
     """Yield a check for each attempt that the recipe has room for."""
-    scores = world.recipe == "bflc"
+    scores = world.recipe in SCORED
     wanted = ["copied-update"]
     if scores:
         wanted += ["second-score", "outsider-score", "late-score", "unknown-update-score"]
@@ -150,7 +151,7 @@ class _Script:
         self.hands = Hands()
         self.found = Found()
         self.paused: set[tuple[str, str, str]] = set()
-        self.scores = world.recipe == "bflc"
+        self.scores = world.recipe in SCORED
         self.stale_by = ""
         self._done: set[tuple[int, str, str]] = set()
         self._secrets: dict[str, tuple[Entry, Seal]] = {}

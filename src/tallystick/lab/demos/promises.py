@@ -50,6 +50,7 @@ MEASURED = {
     ("standard", "digits"): (10, 20),
     ("bflc", "breast_cancer"): (10, 8),
     ("bflc", "digits"): (10, 20),
+    ("fl-block", "digits"): (10, 20),
     ("chain-fl", "breast_cancer"): (30, 10),
     ("chain-fl", "digits"): (30, 10),
 }
@@ -59,6 +60,7 @@ MEASURED = {
 GAPS = {
     "standard": (0.035, 0.035, 0.055, 0.065),
     "bflc": (0.035, 0.035, 0.055, 0.065),
+    "fl-block": (0.035, 0.035, 0.055, 0.065),
     "chain-fl": (0.035, None, 0.035, None),
 }
 DIGITS = 0.01  # what digits are granted on top
@@ -67,6 +69,7 @@ DIGITS = 0.01  # what digits are granted on top
 HONEST = {
     "standard": (0.03, 0.10, 0.16, 0.32),
     "bflc": (0.05, 0.05, 0.15, 0.30),
+    "fl-block": (0.05, 0.05, 0.15, 0.30),
 }
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tallystick.provenance.facts import At, RoundHistory
     from tallystick.tensors.spec import Blobs, BlobWriter
 
-__all__ = ["blob_checks", "death_checks", "quorum_checks", "quorum_of", "void_checks"]
+__all__ = ["Liar", "blob_checks", "death_checks", "quorum_checks", "quorum_of", "void_checks"]
 
 UPDATE = "update"
 
@@ -154,8 +154,8 @@ def blob_checks(run: Run, prefix: str = "") -> Iterable[Check]:
         damaged.fetch(root, size, [good])
         _flip(folder / "damaged" / root.hex()[:2] / root.hex()[2:])
         refused = _refuses(FileBlobs(folder / "damaged"), root)
-        alone = _fetches(mine, root, size, [_Liar(good)])
-        helped = _fetches(mine, root, size, [_Liar(good), good])
+        alone = _fetches(mine, root, size, [Liar(good)])
+        helped = _fetches(mine, root, size, [Liar(good), good])
         whole = helped and bool(np.array_equal(mine.open(root), good.open(root)))
     yield holds(
         f"{prefix}flipped-byte-refused",
@@ -169,7 +169,7 @@ def blob_checks(run: Run, prefix: str = "") -> Iterable[Check]:
     )
 
 
-class _Liar:
+class Liar:
     """A holder that serves every blob with its last byte changed."""
 
     def __init__(self, blobs: FileBlobs) -> None:

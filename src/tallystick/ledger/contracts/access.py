@@ -1,24 +1,43 @@
-"""Who may read: a task's own members, and whoever paid its fee.
+"""Who may do what: read a task's models, and read, update or delete what a pointer names.
 
-The fee goes to the task's members in equal parts; the remainder of the division goes to its owner.
+A task's models are read by its own members and by whoever paid its fee, which goes to the members
+in equal parts; the remainder of the division goes to the owner. What a pointer names is for its
+owner, and for whoever holds a capability token: one member, one digest, one verb, until a time.
+Attempts without a right are recorded.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+import msgspec
+
 from tallystick.codec import U63
 from tallystick.errors import RejectedError
 from tallystick.ledger.collect.rows import TASKS, TERMS
-from tallystick.ledger.contracts import accounts
+from tallystick.ledger.contracts import accounts, registry
+from tallystick.ledger.contracts.members import active_members
 from tallystick.ledger.receipt import Event
 from tallystick.ledger.state import State, Table
 
 if TYPE_CHECKING:
     from tallystick.ledger.context import Context
-    from tallystick.ledger.messages import BuyAccess
+    from tallystick.ledger.messages import BuyAccess, GrantToken, Read, RevokeToken, Verb
 
-__all__ = ["AccessError", "NoAccessError", "check_access", "handle_buy", "has_access"]
+__all__ = [
+    "AccessError",
+    "NoAccessError",
+    "NoTokenError",
+    "TokenError",
+    "check_access",
+    "check_right",
+    "handle_buy",
+    "handle_grant",
+    "handle_read",
+    "handle_revoke",
+    "has_access",
+    "has_right",
+]
 
 
 class AccessError(RejectedError):
@@ -35,7 +54,23 @@ class NoAccessError(RejectedError):
     code: ClassVar[int] = 432
 
 
+class NoTokenError(RejectedError):
+    """The sender does not own what the pointer names and holds no valid token for this verb."""
+
+    slug: ClassVar[str] = "no-token"
+    code: ClassVar[int] = 433
+    recorded: ClassVar[bool] = True
+
+
+class TokenError(RejectedError):
+    """No such token to revoke, nobody to grant it to, no time to use it in, or no new bytes."""
+
+    slug: ClassVar[str] = "token"
+    code: ClassVar[int] = 434
+
+
 READERS: Table[int] = Table(0x38, U63)
+TOKENS: Table[int] = Table(0x39, U63)  # by digest, subject and verb: the last time it is good at
 
 
 def has_access(state: State, task: bytes, reader: str) -> bool:
@@ -80,3 +115,81 @@ def handle_buy(state: State, context: Context, message: BuyAccess) -> tuple[Even
         accounts.move(state, context.sender, terms.owner, rest)
     state.put(READERS, message.task, context.sender, row=terms.read_fee)
     return (Event("access", message.task.hex(), terms.read_fee),)
+
+
+def has_right(state: State, digest: bytes, subject: str, verb: Verb, time: int) -> bool:
+    """Whether ``subject`` owns what the pointer names, or has a token for the verb at ``time``."""
+    if registry.pointer(state, digest).owner == subject:
+        return True
+    expires = state.get(TOKENS, digest, subject, verb)
+    return expires is not None and time <= expires
+
+
+def check_right(state: State, context: Context, digest: bytes, verb: Verb) -> registry.Pointer:
+    """Return the pointer if the sender may do ``verb`` to what it names, and it is not erased.
+
+    Raises
+    ------
+    UnknownPointerError, SpentPointerError
+        There is nothing to do anything to.
+    NoTokenError
+        The sender is not its owner and has no token, or one that expired or was revoked.
+    """
+    row = registry.pointer(state, digest)
+    if not has_right(state, digest, context.sender, verb, context.time):
+        msg = f"'{context.sender}' has no token to {verb} this"
+        raise NoTokenError(msg)
+    if row.erased:
+        msg = "it was erased"
+        raise registry.SpentPointerError(msg)
+    return row
+
+
+def handle_grant(state: State, context: Context, message: GrantToken) -> tuple[Event, ...]:
+    """Give a token, or another expiry to one that was given."""
+    row = _own(state, context, message.digest)
+    if message.subject == row.owner or message.subject not in active_members(state):
+        msg = f"'{message.subject}' needs no token or is no active member"
+        raise TokenError(msg)
+    if message.expires <= context.time:
+        msg = f"a token until {message.expires} has expired at {context.time}"
+        raise TokenError(msg)
+    key = (message.digest, message.subject, message.verb)
+    state.put(TOKENS, *key, row=message.expires)
+    return (Event(f"token-{message.verb}", message.subject, message.expires),)
+
+
+def handle_revoke(state: State, context: Context, message: RevokeToken) -> tuple[Event, ...]:
+    """Take a token back and point at the bytes as they are encrypted now."""
+    row = _own(state, context, message.digest)
+    key = (message.digest, message.subject, message.verb)
+    if state.get(TOKENS, *key) is None:
+        msg = f"'{message.subject}' has no token to {message.verb} this"
+        raise TokenError(msg)
+    if message.stored == row.stored:
+        msg = "the bytes have to be encrypted anew, under a key the subject never had"
+        raise TokenError(msg)
+    state.delete(TOKENS, *key)
+    rotated = msgspec.structs.replace(
+        row, stored=message.stored, stored_size=message.stored_size, keys=row.keys + 1
+    )
+    registry.put_pointer(state, message.digest, rotated)
+    return (Event("revoked", message.subject, rotated.keys),)
+
+
+def handle_read(state: State, context: Context, message: Read) -> tuple[Event, ...]:
+    """Record that the sender reads; the receipt is what the key's holder acts on."""
+    row = check_right(state, context, message.digest, "read")
+    return (Event("read", message.digest.hex(), row.keys),)
+
+
+def _own(state: State, context: Context, digest: bytes) -> registry.Pointer:
+    """Return a pointer that the sender owns and that is not erased."""
+    row = registry.pointer(state, digest)
+    if row.owner != context.sender:
+        msg = f"'{context.sender}' does not own this"
+        raise NoTokenError(msg)
+    if row.erased:
+        msg = "it was erased"
+        raise registry.SpentPointerError(msg)
+    return row

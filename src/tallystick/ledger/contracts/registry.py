@@ -1,4 +1,8 @@
-"""What exists: models that rounds completed with, and data sets that members committed to."""
+"""What exists: models that rounds completed with, data sets that members committed to, pointers.
+
+A pointer names bytes that are kept encrypted off the ledger by the digest of the plain ones, so
+that what was proved about them stays proved when their key is gone.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from tallystick.codec import U32, U63, Hash, Label, Record
 from tallystick.errors import RejectedError
 from tallystick.ledger.receipt import Event
 from tallystick.ledger.state import State, Table
+from tallystick.mechanisms.records import Root
 
 if TYPE_CHECKING:
     from tallystick.ledger.context import Context
@@ -16,10 +21,16 @@ if TYPE_CHECKING:
 __all__ = [
     "Dataset",
     "ModelRow",
+    "Pointer",
     "RegisteredAlreadyError",
+    "SpentPointerError",
+    "UnknownPointerError",
     "dataset",
     "handle_dataset",
+    "latest",
     "model",
+    "pointer",
+    "put_pointer",
     "record_model",
 ]
 
@@ -29,6 +40,20 @@ class RegisteredAlreadyError(RejectedError):
 
     slug: ClassVar[str] = "registered-already"
     code: ClassVar[int] = 421
+
+
+class UnknownPointerError(RejectedError):
+    """No pointer has this digest."""
+
+    slug: ClassVar[str] = "unknown-pointer"
+    code: ClassVar[int] = 422
+
+
+class SpentPointerError(RejectedError):
+    """The pointer has a tombstone, or another version has taken its place."""
+
+    slug: ClassVar[str] = "spent-pointer"
+    code: ClassVar[int] = 423
 
 
 class ModelRow(Record):
@@ -46,8 +71,35 @@ class Dataset(Record):
     kind: str
 
 
+class Pointer(Record):
+    """Encrypted bytes off the ledger, by the digest of the plain ones.
+
+    Attributes
+    ----------
+    stored, stored_size
+        Root and size of the encrypted bytes as they lie now.
+    replaces, next
+        The versions before and after this one, by digest; empty for none.
+    keys
+        How many keys the bytes have been encrypted under, one after another.
+    erased
+        Whether there is a tombstone.
+    """
+
+    owner: Label
+    kind: str
+    size: U63
+    stored: Hash
+    stored_size: U63
+    replaces: Root = b""
+    next: Root = b""
+    keys: U32 = 1
+    erased: bool = False
+
+
 MODELS: Table[ModelRow] = Table(0x30, ModelRow)
 DATASETS: Table[Dataset] = Table(0x31, Dataset)
+POINTERS: Table[Pointer] = Table(0x32, Pointer)
 
 
 def model(state: State, root: bytes) -> ModelRow | None:
@@ -58,6 +110,33 @@ def model(state: State, root: bytes) -> ModelRow | None:
 def dataset(state: State, root: bytes) -> Dataset | None:
     """Return who committed to a data set."""
     return state.get(DATASETS, root)
+
+
+def pointer(state: State, digest: bytes) -> Pointer:
+    """Return what a digest points at, tombstone or not.
+
+    Raises
+    ------
+    UnknownPointerError
+        Nothing was published under it.
+    """
+    row = state.get(POINTERS, digest)
+    if row is None:
+        raise UnknownPointerError
+    return row
+
+
+def put_pointer(state: State, digest: bytes, row: Pointer) -> None:
+    """Write a pointer."""
+    state.put(POINTERS, digest, row=row)
+
+
+def latest(state: State, digest: bytes) -> bytes:
+    """Return the digest of the newest version; raises as `pointer` does."""
+    row = pointer(state, digest)
+    while row.next:
+        digest, row = row.next, pointer(state, row.next)
+    return digest
 
 
 def record_model(state: State, root: bytes, task: bytes, number: int) -> None:
