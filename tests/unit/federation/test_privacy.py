@@ -9,6 +9,7 @@ import pytest
 
 from tallystick.codec import encode
 from tallystick.errors import ConfigError
+from tallystick.federation.conduct import Honest
 from tallystick.federation.privacy import Privacy, budget_of, promises
 from tallystick.federation.run import simulate
 from tallystick.federation.simulation import Federation, Setup, dataset_of
@@ -325,17 +326,9 @@ def journalled(federation, key):
 def test_whoever_changes_its_update_sends_it_as_it_is(tmp_path):
     """A dishonest member is bound by nothing: neither clip nor noise; the others cannot see it."""
 
-    class Shouting:
-        copies = False
-
-        def poison_update(self, trained, parent, generator):
+    class Shouting(Honest):
+        def poison_update(self, trained, parent, generator, knowledge):
             return {name: value + np.float32(3) for name, value in parent.items()}
-
-        def poison_scores(self, vector, subjects, allies):
-            return vector
-
-        def present(self, stage, window, number):
-            return True
 
     run = play(tmp_path / "run", make_task(1), conduct={"west": Shouting()})
     first = next(each for each in run.history.rounds if each.phase == 1)
