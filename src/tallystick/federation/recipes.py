@@ -53,8 +53,15 @@ class Recipe:
     rosters: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
+    @property
+    def train(self) -> Mapping[str, Any]:
+        """What trainers are told unless a task says otherwise."""
+        return self.options.get("train", {})
+
     def changed(self, changes: Mapping[str, Mapping[str, Any]]) -> Recipe:
         """Return the recipe with some keys of some stages replaced.
+
+        A stage that gets another rule keeps its roster and windows, not the old rule's parameters.
 
         Raises
         ------
@@ -66,6 +73,8 @@ class Recipe:
             if name not in tables:
                 msg = f"the recipe '{self.name}' has no stage '{name}'"
                 raise ConfigError(msg, hint=f"it has: {', '.join(tables)}")
+            if table.get("rule", tables[name].get("rule")) != tables[name].get("rule"):
+                tables[name] = {key: tables[name][key] for key in COMMON if key in tables[name]}
             tables[name].update(table)
         return replace(self, tables=tables)
 

@@ -85,7 +85,8 @@ class Task:
     score
         The metric of the trainers' ``evaluate`` that stages go by: in [0, 1], larger is better.
     train
-        What trainers find in ``config`` besides ``round``, ``seed`` and ``member``.
+        What trainers find in ``config`` besides ``round``, ``seed`` and ``member``, and what the
+        recipe says itself.
     stage
         Changes to the recipe's stages, by stage name.
     rosters
@@ -215,6 +216,7 @@ def resolve_terms(
     recipe = task.to_recipe()
     option = {**recipe.options, **task.options}
     recipe = with_privacy(recipe, option.get("privacy"), task.rounds)
+    train = {**recipe.train, **task.train}
     rosters = _rosters(task, recipe, members)
     lists = {phase: recipe.stages(phase, len(members)) for phase in ("setup", "round", "close")}
     stages = [stage for phase in lists.values() for stage in phase]
@@ -245,7 +247,7 @@ def resolve_terms(
             holders=str(option.get("holders", "members")),
             score=task.score,
             keep=option.get("keep", "last"),
-            train=tuple(_setting(name, task.train[name]) for name in sorted(task.train)),
+            train=tuple(_setting(name, train[name]) for name in sorted(train)),
             read_fee=int(option.get("read_fee", 0)),
             pins=tuple(Pin(rule, pins[rule]) for rule in sorted(pins) if pins[rule]),
             edition=int(option.get("edition", 0)),

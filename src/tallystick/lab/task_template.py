@@ -54,7 +54,14 @@ def template(name: str) -> str:
         msg = f"the recipe '{name}' needs the rosters {', '.join(recipe.rosters)}"
         raise ConfigError(msg, hint="write the task file by hand")
     bare = recipe.name.partition("/")[0]
-    lines = [*_about(name), "", *_head(recipe, bare), *_stages(recipe), *_train(), *_simulate()]
+    lines = [
+        *_about(name),
+        "",
+        *_head(recipe, bare),
+        *_stages(recipe),
+        *_train(recipe),
+        *_simulate(),
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -86,7 +93,7 @@ def _head(recipe: Recipe, bare: str) -> Iterator[str]:
     yield f"holders = {toml_value(options.get('holders', 'members'))}"
     yield "# Micro-units for reading the models; 0 leaves access to the members."
     yield f"read_fee = {toml_value(options.get('read_fee', 0))}"
-    for key in sorted(set(options) - set(HEAD)):
+    for key in sorted(set(options) - {*HEAD, "train"}):
         if key in SAYS:
             yield f"# {SAYS[key]}"
         yield f"{key} = {toml_value(options[key])}"
@@ -148,11 +155,11 @@ def _first_line(rule: str) -> str:
     return text.splitlines()[0].replace("``", "")
 
 
-def _train() -> Iterator[str]:
+def _train(recipe: Recipe) -> Iterator[str]:
     yield ""
     yield "# What trainers find in config, besides round, seed and member."
     yield "[train]"
-    for key, value in DEFAULTS.items():
+    for key, value in {**DEFAULTS, **recipe.train}.items():
         yield f"{key} = {toml_value(value)}  # {TRAIN.get(key, 'see the trainer')}"
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tallystick.federation.conduct import Moment
 from tallystick.lab.attacks.replacement import Replacement
 from tallystick.lab.demos import DemoOptions, run_demo
 from tallystick.lab.demos.checks import at_least, at_most, same, worst_of
@@ -13,6 +14,7 @@ from tallystick.lab.demos.replacing import Replaced, Shot, replaced_checks, run_
 from tallystick.lab.demos.world import build_world
 from tallystick.ledger.contracts import access
 from tallystick.ledger.contracts.access import NoTokenError
+from tallystick.mechanisms.records import Key
 
 pytest.importorskip("sklearn")
 
@@ -34,17 +36,6 @@ def failed(checks):
 # --- one device replaces the model
 
 
-def test_a_replacement_of_so_many_members_turns_their_mean_around():
-    parent = {"w": np.array([1.0, -2.0], np.float32), "n": np.array(3)}
-    sent = Replacement(strength=4).poison_update(dict(parent), parent, np.random.default_rng(0))
-    others = [parent] * 3
-    mean = {name: sum(each[name] for each in (*others, sent)) / 4 for name in parent}
-
-    assert np.array_equal(mean["w"], -parent["w"])
-    assert mean["n"] == -3
-    assert sent["w"].dtype == np.float32
-
-
 def test_the_attempt_is_made_once_by_whoever_trains_and_refused(world):
     found = run_replaced(world, 2)
 
@@ -58,13 +49,12 @@ def test_the_attempt_is_made_once_by_whoever_trains_and_refused(world):
 
 def test_only_the_first_in_the_round_shoots():
     fired = []
-    attack = Replacement(strength=5)
-    shots = [Shot(attack, 3, fired, name) for name in "ab"]
+    shots = [Shot(Replacement(strength=5), 3, fired, name) for name in "ab"]
     parent, trained = {"w": np.ones(2)}, {"w": np.zeros(2)}
     for number in (2, 3, 4):
         for shot in shots:
-            shot.present("update", "seal", number)
-            sent = shot.poison_update(trained, parent, np.random.default_rng(0))
+            shot.present(Moment("submit", Key(b"task", 1, number, "update", ""), "seal"))
+            sent = shot.poison_update(trained, parent, np.random.default_rng(0), knowledge=None)
             assert (sent is trained) == ((number, shot) != (3, shots[0]))
 
     assert fired == ["a"]

@@ -108,9 +108,14 @@ class Node:
         return self._final
 
     def submit(self, wire: bytes) -> bytes:
-        """See `Engine.submit`; refused is what cannot follow this node's tip."""
-        tx = self.kernel.check(self.tip_state, wire, self.tip.time)
-        if self._take(tx):
+        """See `Engine.submit`; refused is what cannot follow this node's tip.
+
+        What is known already is taken again without a word: on the tip it may be, and not final.
+        """
+        tx = parse_transaction(wire, self.kernel.limits)
+        if not self._knows(tx):
+            self.kernel.check(self.tip_state, wire, self.tip.time)
+            self._pool[tx.hash] = tx
             self.outbox.append(wire)
         return tx.hash
 
@@ -163,7 +168,8 @@ class Node:
             tx = parse_transaction(wire, self.kernel.limits)
         except RejectedError:
             return
-        self._take(tx)
+        if not self._knows(tx):
+            self._pool[tx.hash] = tx
 
     def mine(self, time: int) -> tuple[Block, int]:
         """Return a block of what waits, its puzzle solved, and how many nonces that took."""
@@ -196,11 +202,8 @@ class Node:
     def _header(self, height: int) -> Header:
         return self._chain[height - 1].block.header if height else self._first
 
-    def _take(self, tx: Transaction) -> bool:
-        known = tx.hash in self._included or tx.hash in self._refused or tx.hash in self._pool
-        if not known:
-            self._pool[tx.hash] = tx
-        return not known
+    def _knows(self, tx: Transaction) -> bool:
+        return tx.hash in self._included or tx.hash in self._refused or tx.hash in self._pool
 
     def _propose(self, time: int) -> Outcome:
         """Execute what waits on scratch state; what is refused waits no longer on this branch."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tallystick.federation.run import Run
+    from tallystick.lab.demos.playing import Played
     from tallystick.ledger.state import State
 
 __all__ = ["Honest", "Replayed", "honest_refusals", "money_in", "replay_blocks", "update_bytes"]
@@ -137,7 +138,7 @@ def update_bytes(path: Path) -> list[int]:
     return [sizes[key] for key in sorted(revealed)]
 
 
-def honest_refusals(run: Run, dishonest: frozenset[str]) -> Honest:
+def honest_refusals(run: Run | Played, dishonest: frozenset[str]) -> Honest:
     """Count the honest members' updates and how many were refused, for whatever reason."""
     found = read_decisions(run.history, dishonest)
     honest, worst = found.of(malicious=False), found.worst_treated

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
+from tallystick.lab.decisions import read_decisions
 from tallystick.lab.demos.audit import honest_refusals, replay_blocks, update_bytes
+from tallystick.lab.demos.budgets import epsilon_spent, recomputed
 from tallystick.lab.demos.checks import Check, at_most, same
 from tallystick.lab.demos.defended import PLAIN
 from tallystick.lab.demos.effect import measure_poison
+from tallystick.lab.demos.playing import play
 from tallystick.lab.demos.world import build_world, scratch_folder
+from tallystick.mechanisms.records import ROUND
 from tallystick.provenance.verify import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tallystick.federation.run import Run
+    from tallystick.lab.demos.playing import Played
     from tallystick.lab.demos.world import World
 
 __all__ = ["Case", "Outcome", "over_seeds", "record_over", "run_cases", "share_over"]
@@ -37,6 +42,8 @@ class Case:
         Replay the rounds of at most so many accepted poisoned updates; `None` for none at all.
     record
         Also check bundle, replay and money.
+    stage, options
+        Changes to the recipe.
     """
 
     label: str
@@ -50,6 +57,8 @@ class Case:
     plain: bool = False
     effects: int | None = None
     record: bool = False
+    stage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Any])
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def world(self) -> World:
         """Return the world the case describes, in the reference lists' training setting."""
@@ -67,14 +76,26 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a case came to; `None` where it was not asked for."""
+    """What a case came to; `None` where it was not asked for.
+
+    Attributes
+    ----------
+    malicious, poisoned
+        Updates sent and refused: of all who attack, and of those who poison updates.
+    spent, recomputed
+        The largest epsilon any data set was charged, and the same in floating point.
+    """
 
     case: Case
     accuracy: float
     gap: float
     honest_refused: float
     worst_treated: str
-    update_bytes: int
+    malicious: tuple[int, int]
+    completed: int
+    spent: float
+    recomputed: float
+    update_bytes: int = 0
     plain: float | None = None
     effect: float | None = None
     effects_over: float | None = None
@@ -103,32 +124,22 @@ def run_cases(
 
 
 def run_case(case: Case) -> Outcome:
-    """Run one case."""
+    """Run one case, in memory where only the model is asked for."""
     world = case.world()
-    with scratch_folder() as folder:
-        run = world.run(folder / "run")
-        honest = honest_refusals(run, frozenset(world.attackers))
-        accuracy = world.measure(run.model) or 0.0
-        outcome = Outcome(
-            case=case,
-            accuracy=accuracy,
-            gap=world.centralised - accuracy,
-            honest_refused=honest.refused_share,
-            worst_treated=f"{honest.worst} {honest.worst_refused} of {honest.worst_sent}",
-            update_bytes=max(update_bytes(run.bundle), default=0),
-        )
-        if case.record:
-            report = verify(
-                run.bundle, run.genesis, model=run.model_file, replay=True, blobs=run.out / "blobs"
-            )
-            off = len(replay_blocks(run.bundle).off)
-            outcome = replace(outcome, verified=report.ok and run.status == "done", money_off=off)
-        if case.effects is not None:
-            outcome = _with_effects(outcome, world, run)
-        if case.plain:
-            undefended = world.run(folder / "plain", recipe=PLAIN)
-            outcome = replace(outcome, plain=world.measure(undefended.model))
-        return outcome
+    if not case.record and case.effects is None:
+        outcome = _outcome(case, world, play(world, stage=case.stage, options=case.options))
+    else:
+        with scratch_folder() as folder:
+            run = world.run(folder, stage=case.stage, options=case.options)
+            outcome = _outcome(case, world, run)
+            outcome = replace(outcome, update_bytes=max(update_bytes(run.bundle), default=0))
+            if case.record:
+                outcome = _with_record(outcome, run)
+            if case.effects is not None:
+                outcome = _with_effects(outcome, world, run)
+    if case.plain:
+        outcome = replace(outcome, plain=world.measure(play(world, recipe=PLAIN).model))
+    return outcome
 
 
 def record_over(outcomes: Sequence[Outcome], name: str) -> Iterable[Check]:
@@ -158,6 +169,31 @@ def share_over(outcomes: Sequence[Outcome]) -> str:
     """Return how often an accepted poisoned update had an effect, in per cent, for people."""
     shares = [found.effects_over for found in outcomes if found.effects_over is not None]
     return f"{100 * sum(shares) / max(1, len(shares)):.1f} %"
+
+
+def _outcome(case: Case, world: World, run: Run | Played) -> Outcome:
+    honest = honest_refusals(run, frozenset(world.attackers))
+    accuracy = world.measure(run.model) or 0.0
+    malicious = read_decisions(run.history, frozenset(world.attackers)).of(malicious=True)
+    return Outcome(
+        case=case,
+        accuracy=accuracy,
+        gap=world.centralised - accuracy,
+        honest_refused=honest.refused_share,
+        worst_treated=f"{honest.worst} {honest.worst_refused} of {honest.worst_sent}",
+        malicious=(malicious.sent, malicious.refused),
+        completed=sum(found.completed for found in run.history.rounds if found.phase == ROUND),
+        spent=epsilon_spent(run.history),
+        recomputed=recomputed(run.history),
+    )
+
+
+def _with_record(outcome: Outcome, run: Run) -> Outcome:
+    report = verify(
+        run.bundle, run.genesis, model=run.model_file, replay=True, blobs=run.out / "blobs"
+    )
+    off = len(replay_blocks(run.bundle).off)
+    return replace(outcome, verified=report.ok and run.status == "done", money_off=off)
 
 
 def _with_effects(outcome: Outcome, world: World, run: Run) -> Outcome:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tallystick.ledger.messages import Message
     from tallystick.ledger.transaction import Transaction
 
-__all__ = ["Attempt", "Hands"]
+__all__ = ["Attempt", "Hands", "replica_takes"]
 
 KEYS = ("owner", "worker")  # the roles of a simulated member's keys, by index
 SECOND = 1000
@@ -55,12 +55,12 @@ class Hands:
 
     def send(self, federation: Federation, member: str, message: Message) -> bytes:
         """Hand in a message that is meant to be accepted; return the transaction's hash."""
-        return federation.engine.submit(self._sign(federation, member, message).wire)
+        return federation.engine.submit(self.sign(federation, member, message).wire)
 
     def attempt(self, federation: Federation, member: str, message: Message) -> Attempt:
         """Submit a message for real, let the engine decide, and see that nothing changed."""
         engine = federation.engine
-        tx = self._sign(federation, member, message)
+        tx = self.sign(federation, member, message)
         before = engine.head
         try:
             engine.submit(tx.wire)
@@ -72,10 +72,11 @@ class Hands:
             return Attempt(0, "", harmless=False)
         untouched = engine.state.root == engine.head.state_root == before.state_root
         return Attempt(
-            refused.code, refused.slug, untouched and _holds(federation, tx, refused.code)
+            refused.code, refused.slug, untouched and replica_takes(federation, tx, refused.code)
         )
 
-    def _sign(self, federation: Federation, member: str, message: Message) -> Transaction:
+    def sign(self, federation: Federation, member: str, message: Message) -> Transaction:
+        """Return the transaction by which a member says something next."""
         engine = federation.engine
         index = int(isinstance(message, WORKERS))
         nonce = 1 + max(self._nonces.get(member, 0), last_nonce(engine.state, member, index))
@@ -91,8 +92,8 @@ class Hands:
         return sign_transaction(body, secret, engine.head.chain)
 
 
-def _holds(federation: Federation, tx: Transaction, code: int) -> bool:
-    """Whether a validator accepts a block of this alone that leaves the state root as it is."""
+def replica_takes(federation: Federation, tx: Transaction, code: int) -> bool:
+    """Whether a replica takes a block of this alone that says: this code, and the same state."""
     engine = federation.engine
     head = engine.head
     header = Header(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tallystick.federation.recipes import load_recipe
 from tallystick.federation.run import Run, simulate
 from tallystick.federation.task_file import Task
 from tallystick.lab.attacks.attack import POISONING, Attack
@@ -116,7 +117,8 @@ class World:
 
         Least squares diverge beyond 2 / |x|², which standardised rows have near their width.
         """
-        settings: dict[str, Any] = {**DEFAULTS, "epochs": self.epochs}
+        own = load_recipe(self.recipe).train
+        settings: dict[str, Any] = {**DEFAULTS, "epochs": self.epochs, **own}
         if self.train.classes is None:
             settings["lr"] = min(settings["lr"], 0.5 / (1 + self.train.x.shape[1]))
         return settings
@@ -207,7 +209,8 @@ class World:
     def centralised(self) -> float:
         """What one owner of all rows would reach with as many epochs."""
         epochs = self.rounds * self.epochs
-        config = {**self.settings, "seed": self.seed}
+        rate = min(self.settings["lr"], DEFAULTS["lr"])  # it needs no steps that noise outlives
+        config = {**self.settings, "lr": rate, "seed": self.seed}
         return train_centralised(self.train, self.test, epochs, config)[1][self.metric]
 
     def _spoiled(self, name: str, shard: Table) -> Table:

@@ -11,43 +11,28 @@ import logging
 import math
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from tallystick.federation.simulation import Federation, Setup
-from tallystick.federation.task_file import resolve_terms
 from tallystick.lab.bench.machine import describe_machine
 from tallystick.lab.decisions import read_decisions
+from tallystick.lab.demos.playing import play, terms_of
 from tallystick.lab.table_trainer import initial_parameters
 from tallystick.mechanisms.records import ROUND
-from tallystick.provenance.history import read_engine
 from tallystick.tensors.memory import MemoryBlobs
-from tallystick.tensors.model import open_model, write_model
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from tallystick.lab.decisions import Judged
+    from tallystick.lab.demos.playing import Played
     from tallystick.lab.demos.world import World
     from tallystick.lab.sweep.plan import Cell
-    from tallystick.ledger.terms import Terms
-    from tallystick.provenance.facts import TaskHistory
-    from tallystick.tensors.spec import Blobs
 
-__all__ = ["Played", "check_cell", "play", "run_cell"]
+__all__ = ["check_cell", "run_cell"]
 
 FORMAT = "tally.lab-cell/1"
 MACHINE = ("cpu", "cores", "python", "numpy")
-
-
-@dataclass(frozen=True, slots=True)
-class Played:
-    """A finished run that was kept in memory."""
-
-    history: TaskHistory
-    blobs: Blobs
-    state_root: str
-    height: int
 
 
 def run_cell(cell: Cell) -> dict[str, Any]:
@@ -99,33 +84,8 @@ def check_cell(cell: Cell) -> None:
     MissingExtraError
         A bundled table without scikit-learn.
     """
-    _terms(cell.world(), MemoryBlobs())
-
-
-def play(world: World) -> Played:
-    """Run the world's task in memory: the same blocks and roots as `World.run`."""
-    setup = Setup(
-        trainers=world.trainers,
-        conduct=dict(world.attackers),
-        durable=False,
-        limit_seconds=math.inf,
-    )
-    federation = Federation(None, setup, world.seed)
-    try:
-        row = federation.run(federation.propose(_terms(world, federation.blobs)))
-        engine = federation.engine
-        history = read_engine(engine, row.id)
-        return Played(history, federation.blobs, engine.head.state_root.hex(), engine.head.height)
-    finally:
-        federation.close()
-
-
-def _terms(world: World, blobs: Blobs) -> Terms:
-    """Return what the world's members approve; the initial model is then among the blobs."""
-    model = write_model(initial_parameters(world.train), blobs.create())
-    return resolve_terms(
-        world.task(), owner=world.members[0], members=world.members, model=model, trial=True
-    )
+    world = cell.world()
+    terms_of(world.task(), world, MemoryBlobs())
 
 
 def _worth(world: World, played: Played) -> list[tuple[float | None, float | None]]:
@@ -133,18 +93,17 @@ def _worth(world: World, played: Played) -> list[tuple[float | None, float | Non
 
     A void round leaves the model as it was, and so what it is worth.
     """
-    spec = played.history.terms.model
     known: dict[bytes, tuple[float | None, float | None]] = {}
     found: list[tuple[float | None, float | None]] = []
     for each in played.history.rounds:
         if each.phase != ROUND:
             continue
         model = None if each.ended is None else each.ended[1].model
-        if model is None or spec is None:
+        if model is None:
             found.append((None, None))
             continue
         if model.root not in known:
-            arrays = open_model(played.blobs.open(model.root), spec.parameters).arrays()
+            arrays = played.arrays(model.root)
             known[model.root] = _measure(world, arrays), world.backdoor_success(arrays)
         found.append(known[model.root])
     return found
