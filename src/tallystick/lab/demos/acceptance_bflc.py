@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tallystick.lab.demos import promises
 from tallystick.lab.demos.capture import capture_cases
 from tallystick.lab.demos.cases import Case, Outcome, over_seeds, record_over, run_cases, share_over
-from tallystick.lab.demos.checks import Check, at_least, at_most, mean_and_worst, same
+from tallystick.lab.demos.checks import Check, at_least, at_most, mean_and_worst, rounded, same
 from tallystick.lab.demos.defended import open_world
 from tallystick.lab.demos.probes import probe, probe_checks
 
@@ -23,8 +23,18 @@ DIRICHLET = "dirichlet:0.5"
 BAD = 6
 COLLUSION = ("gaussian:1", "sign-flip:4", "label-flip")
 AVERAGING = {"gaussian:1": 0.75, "sign-flip:4": 0.05}  # what is left of it at most
+PUBLISHED = "published-best-k"
 POINTS = {"reader": 6, "copied": 5}
 MOST_EFFECTS = 60
+# The published rules: a quota, and lengths that accepted updates set, whoever accepted them.
+BEST_K = {
+    "decide": {"rule": "decide/best-k-as-published/1", "k": 12},
+    "aggregate": {"rule": "aggregate/mean/1"},
+}
+CLIP_OVER_ACCEPTED = {
+    "decide": {"tolerance_bps": 10_000},
+    "aggregate": {"clip_over": "decide"},
+}
 
 
 def accept_bflc(demo: Demo, options: DemoOptions) -> list[Check]:
@@ -60,6 +70,8 @@ def cases_of(recipe: str) -> Iterable[Case]:
     yield uneven
     flips = (f"sign-flip:4+lying-scorer={BAD}",)
     yield replace(uneven, label="sign-flip-4-dirichlet", attacks=flips)
+    plain = replace(clean, record=False, attacks=(f"gaussian:1={BAD}",))
+    yield replace(plain, label=PUBLISHED, stage=BEST_K)
 
 
 def _accuracy(found: dict[str, list[Outcome]]) -> Iterable[Check]:
@@ -86,6 +98,14 @@ def _accuracy(found: dict[str, list[Outcome]]) -> Iterable[Check]:
                 AVERAGING[attack],
                 f"Plain averaging under {attack}, its best seed.",
             )
+    packed = values(PUBLISHED)
+    yield at_most(
+        "2-published-best-k",
+        rounded(sum(packed) / len(packed)),
+        0.85,
+        f"The best 12 of 15, as published, with {BAD} of 20 submitting gaussian:1 and all scorers "
+        f"honest: mean of the seeds; the lowest is {min(packed):.3f}.",
+    )
 
 
 def _captured(options: DemoOptions, recipe: str) -> Iterable[Check]:
@@ -115,10 +135,21 @@ def _captured(options: DemoOptions, recipe: str) -> Iterable[Check]:
         len(found),
         "Captured runs that end as tasks should.",
     )
+    published = capture_cases(recipe, seeds, options.progress, CLIP_OVER_ACCEPTED)
+    lowest = [one.lowest for one in published]
+    yield at_most(
+        "3-published-clip",
+        rounded(sum(lowest) / len(lowest)),
+        0.75,
+        "Lengths taken from what the captured committee accepted, as published: the lowest "
+        f"accuracy from then on, mean of the seeds; the lowest is {min(lowest):.3f}.",
+    )
 
 
 def _honest(found: dict[str, list[Outcome]]) -> Iterable[Check]:
     for label, outcomes in found.items():
+        if label == PUBLISHED:
+            continue
         attacked = bool(outcomes[0].case.attacks)
         uneven = outcomes[0].case.partition != "iid"
         bound = {(0, 0): 0.05, (1, 0): 0.12, (0, 1): 0.15, (1, 1): 0.30}[attacked, uneven]

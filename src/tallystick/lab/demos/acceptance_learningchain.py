@@ -59,7 +59,7 @@ def accept_learningchain(demo: Demo, options: DemoOptions) -> list[Check]:
     checks = [*_robust(found), *_private(found)]
     world = open_world(demo, replace(options, members=MEMBERS, attacks=[]), rounds=ROUNDS)
     checks += omission_checks(world, "5-")
-    checks += overspend_checks(world, ROUNDS, privacy_of(QUIET), "6-")
+    checks += overspend_checks(world, ROUNDS, privacy_of(EPSILONS["8"][0]), "6-")
     everything = [one for outcomes in found.values() for one in outcomes]
     checks += record_over(everything, "6-record")
     return sorted(checks, key=lambda check: int(check.id.partition("-")[0]))

@@ -10,22 +10,19 @@ from __future__ import annotations
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tallystick.lab.attacks.registry import assign, parse_attack
 from tallystick.lab.demos.cases import WORKERS, Case
-from tallystick.lab.demos.world import scratch_folder
+from tallystick.lab.demos.playing import play
 from tallystick.mechanisms.records import ROUND
-from tallystick.storage.blobs import FileBlobs
-from tallystick.tensors.model import open_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
-    from tallystick.federation.run import Run
-    from tallystick.lab.demos.world import World
+    from tallystick.provenance.facts import TaskHistory
 
-__all__ = ["Capture", "accuracies", "capture_cases", "run_capture"]
+__all__ = ["Capture", "capture_cases", "run_capture"]
 
 CAPTURED = 15  # the round
 COLLUDERS, MAJORITY = 6, 3
@@ -54,10 +51,14 @@ class Capture:
 
 
 def capture_cases(
-    recipe: str, seeds: Iterable[int], progress: Callable[[str, int, int], None]
+    recipe: str,
+    seeds: Iterable[int],
+    progress: Callable[[str, int, int], None],
+    stage: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Capture]:
-    """Run a capture for every seed, on both cores."""
-    cases = [Case("capture", recipe, "digits", 20, 30, seed=seed) for seed in seeds]
+    """Run a capture for every seed, on both cores; ``stage`` changes the recipe."""
+    stages = stage or {}
+    cases = [Case("capture", recipe, "digits", 20, 30, seed=seed, stage=stages) for seed in seeds]
     found: list[Capture] = []
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(WORKERS, mp_context=context) as pool:
@@ -71,37 +72,26 @@ def run_capture(case: Case) -> Capture:
     """Look ahead, choose the colluders, and run with them."""
     world = case.world()
     captured = min(CAPTURED, case.rounds)
-    with scratch_folder() as folder:
-        drawn = _committee(world.run(folder / "ahead"), captured)
+    drawn = _committee(play(world, stage=case.stage).history, captured)
     others = [name for name in world.members if name not in drawn]
     chosen = (*drawn[:MAJORITY], *others[: COLLUDERS - MAJORITY])
     attackers = assign([parse_attack(f"{ATTACK}={len(chosen)}")], world.members, chosen)
     world = replace(world, attackers=attackers)
-    with scratch_folder() as folder:
-        run = world.run(folder)
-        after = {number: found for number, found in accuracies(world, run) if number >= captured}
-        soon = [found for number, found in after.items() if number <= captured + RECOVERY]
-        return Capture(
-            seed=case.seed,
-            round=captured,
-            colluders=len(set(_committee(run, captured)) & set(chosen)),
-            lowest=min(after.values(), default=0.0),
-            recovered=max(soon, default=0.0),
-            done=run.status == "done",
-        )
+    played = play(world, stage=case.stage)
+    after = {number: found for number, found in played.accuracies(world) if number >= captured}
+    soon = [found for number, found in after.items() if number <= captured + RECOVERY]
+    return Capture(
+        seed=case.seed,
+        round=captured,
+        colluders=len(set(_committee(played.history, captured)) & set(chosen)),
+        lowest=min(after.values(), default=0.0),
+        recovered=max(soon, default=0.0),
+        done=played.history.status == "done",
+    )
 
 
-def _committee(run: Run, number: int) -> tuple[str, ...]:
-    for found in run.history.rounds:
+def _committee(history: TaskHistory, number: int) -> tuple[str, ...]:
+    for found in history.rounds:
         if found.phase == ROUND and found.number == number and "committee" in found.stages:
             return tuple(seat.author for seat in found.stages["committee"].output.live)
     return ()
-
-
-def accuracies(world: World, run: Run) -> Iterable[tuple[int, float]]:
-    """Yield each completed round's number and its model's accuracy on rows that nobody holds."""
-    blobs, spec = FileBlobs(run.out / "blobs"), run.terms.model
-    for number, model in run.history.models:
-        if spec is not None:
-            arrays = open_model(blobs.open(model.root), spec.parameters).arrays()
-            yield number, world.measure(arrays) or 0.0

@@ -42,6 +42,8 @@ class Case:
         Replay the rounds of at most so many accepted poisoned updates; `None` for none at all.
     record
         Also check bundle, replay and money.
+    gap
+        Also train one owner of all rows, and measure how far below that the model stays.
     stage, options
         Changes to the recipe.
     """
@@ -57,6 +59,7 @@ class Case:
     plain: bool = False
     effects: int | None = None
     record: bool = False
+    gap: bool = False
     stage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Any])
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
@@ -88,7 +91,7 @@ class Outcome:
 
     case: Case
     accuracy: float
-    gap: float
+    gap: float | None
     honest_refused: float
     worst_treated: str
     malicious: tuple[int, int]
@@ -178,7 +181,7 @@ def _outcome(case: Case, world: World, run: Run | Played) -> Outcome:
     return Outcome(
         case=case,
         accuracy=accuracy,
-        gap=world.centralised - accuracy,
+        gap=world.centralised - accuracy if case.gap else None,
         honest_refused=honest.refused_share,
         worst_treated=f"{honest.worst} {honest.worst_refused} of {honest.worst_sent}",
         malicious=(malicious.sent, malicious.refused),

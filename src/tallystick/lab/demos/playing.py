@@ -18,8 +18,11 @@ from tallystick.provenance.history import read_engine
 from tallystick.tensors.model import open_model, write_model
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     import numpy as np
 
+    from tallystick.federation.conduct import Conduct
     from tallystick.federation.task_file import Task
     from tallystick.lab.demos.world import World
     from tallystick.ledger.terms import Terms
@@ -44,6 +47,11 @@ class Played:
         models = self.history.models
         return self.arrays(models[-1][1].root) if models else None
 
+    def accuracies(self, world: World) -> Iterator[tuple[int, float]]:
+        """Yield each completed round's number and its model's accuracy on rows nobody holds."""
+        for number, model in self.history.models:
+            yield number, world.measure(self.arrays(model.root)) or 0.0
+
     def arrays(self, root: bytes) -> dict[str, np.ndarray]:
         """Return one of the run's models."""
         spec = self.history.terms.model
@@ -52,12 +60,17 @@ class Played:
         return open_model(self.blobs.open(root), spec.parameters).arrays()
 
 
-def play(world: World, **changes: Any) -> Played:  # noqa: ANN401 - any key of a task
+def play(
+    world: World,
+    *,
+    conduct: Mapping[str, Conduct] | None = None,
+    **changes: Any,  # noqa: ANN401 - any key of a task
+) -> Played:
     """Run the world's task in memory: the same blocks and roots as `World.run`."""
     task = world.task(**changes)
     setup = Setup(
         trainers=world.trainers,
-        conduct=dict(world.attackers),
+        conduct=dict(world.attackers) if conduct is None else conduct,
         durable=False,
         limit_seconds=math.inf,
         budget=budget_of(task),

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 from tallystick.federation.conduct import Honest
 from tallystick.lab.attacks.registry import make_attack
 from tallystick.lab.demos.audit import honest_refusals
-from tallystick.lab.demos.capture import accuracies
 from tallystick.lab.demos.cases import WORKERS
 from tallystick.lab.demos.checks import Check, at_least, at_most, rounded, same
 from tallystick.lab.demos.defended import PLAIN
+from tallystick.lab.demos.playing import play
 from tallystick.lab.demos.promises import is_measured
-from tallystick.lab.demos.world import scratch_folder
 from tallystick.mechanisms.reasons import NORM
 
 if TYPE_CHECKING:
@@ -29,9 +28,9 @@ if TYPE_CHECKING:
 
     from tallystick.federation.arrays import Arrays
     from tallystick.federation.conduct import Knowledge, Moment
-    from tallystick.federation.run import Run
     from tallystick.lab.attacks.attack import Attack
     from tallystick.lab.demos.cases import Case
+    from tallystick.lab.demos.playing import Played
     from tallystick.lab.demos.world import World
 
 __all__ = ["FLOOR", "Replaced", "Shot", "replaced_cases", "replaced_checks", "run_replaced"]
@@ -106,22 +105,19 @@ class Replaced:
 
 def run_replaced(world: World, number: int, floor: float = 0.0) -> Replaced:
     """Let one device replace the model in a round, with the strength of as many as there are."""
-    with scratch_folder() as folder:
-        conduct, _ = _loaded(world, number)
-        plain = world.run(folder, conduct=conduct, recipe=PLAIN, rounds=number, stage=UNSCREENED)
-        undefended = dict(accuracies(world, plain))
-    with scratch_folder() as folder:
-        conduct, fired = _loaded(world, number)
-        run = world.run(folder, conduct=conduct)
-        lowest = _lowest(world, run, number)
-        honest = honest_refusals(run, frozenset(fired))
-        wrong = [found for found in run.history.refusals if found.member in fired]
-        long = sum(found.code == NORM for found in run.history.refusals)
-        hit = sum(found.round == number and found.code == NORM for found in wrong)
+    conduct, _ = _loaded(world, number)
+    plain = play(world, conduct=conduct, recipe=PLAIN, rounds=number, stage=UNSCREENED)
+    undefended = dict(plain.accuracies(world))
+    conduct, fired = _loaded(world, number)
+    played = play(world, conduct=conduct)
+    lowest = _lowest(world, played, number)
+    honest = honest_refusals(played, frozenset(fired))
+    wrong = [found for found in played.history.refusals if found.member in fired]
+    long = sum(found.code == NORM for found in played.history.refusals)
+    hit = sum(found.round == number and found.code == NORM for found in wrong)
     unharmed = None
     if lowest < floor:
-        with scratch_folder() as folder:
-            unharmed = _lowest(world, world.run(folder, conduct={}), number)
+        unharmed = _lowest(world, play(world, conduct={}), number)
     return Replaced(
         seed=world.seed,
         round=number,
@@ -187,5 +183,5 @@ def _loaded(world: World, number: int) -> tuple[dict[str, Shot], list[str]]:
     return {name: Shot(attack, number, fired, name) for name in world.members}, fired
 
 
-def _lowest(world: World, run: Run, number: int) -> float:
-    return min((found for at, found in accuracies(world, run) if at >= number), default=0.0)
+def _lowest(world: World, played: Played, number: int) -> float:
+    return min((found for at, found in played.accuracies(world) if at >= number), default=0.0)

@@ -9,6 +9,7 @@ one constant for each order, computed off the ledger for a fixed delta
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tallystick.codec import MAX_U63
 
@@ -45,6 +46,7 @@ class Charge:
     table: Vector
 
 
+@lru_cache(maxsize=256)
 def gaussian(noise_multiplier_millis: int, sensitivity: int) -> Vector:
     """Return what one release with Gaussian noise costs, at each of `ORDERS`, in billionths.
 
