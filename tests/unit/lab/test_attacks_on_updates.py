@@ -12,7 +12,7 @@ from tallystick.errors import ConfigError
 from tallystick.lab.attacks import backdoor_success, make_attack, parse_attack
 from tallystick.lab.attacks.backdoor import set_trigger
 from tallystick.lab.attacks.rows import add_update, arrays_of, disguise, rows_of, update_of
-from tallystick.lab.attacks.rule_aware import _hardest
+from tallystick.lab.attacks.rule_aware import THRESHOLD, _hardest
 from tallystick.lab.datasets import Table
 from tallystick.mechanisms.records import Subject
 from tallystick.mechanisms.screen.peers import peel
@@ -204,7 +204,8 @@ def test_rule_aware_colluders_who_see_the_round_are_not_peeled_and_point_backwar
     ]
     everybody = np.concatenate([rows, poison])
     units = everybody / np.linalg.norm(everybody, axis=1)[:, None]
-    removed, _ = peel(np.rint(1e6 * units @ units.T).astype(np.int64), 0, 6)
+    cosines = np.rint(1e6 * units @ units.T).astype(np.int64)
+    removed, _ = peel(cosines, round(1e6 * THRESHOLD), 6, allies=5)
 
     assert not [row for row in removed if row >= 14]
     assert poison[0] @ rows.mean(axis=0) < 0

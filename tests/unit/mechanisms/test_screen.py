@@ -168,13 +168,15 @@ def test_the_order_of_subjects_does_not_reach_the_verdicts(make_round, rule):
 # --- peers
 
 
-def float_peeling(rows, threshold, most):
+def float_peeling(rows, threshold, most, allies=0):
     """Peeling in floats: which rows go, in order."""
     norms = np.linalg.norm(rows, axis=1)
     cosines = rows @ rows.T / np.where(np.outer(norms, norms) == 0, 1, np.outer(norms, norms))
     live, removed = list(range(len(rows))), []
     while len(removed) < most:
-        medians = [np.median([cosines[a, b] for b in live if b != a]) for a in live]
+        left = max(0, allies - len(removed))
+        others = [sorted(cosines[a, b] for b in live if b != a) for a in live]
+        medians = [np.median(each[: len(each) - left]) for each in others]
         lowest = int(np.argmin(medians))
         if medians[lowest] > threshold:
             break
@@ -182,7 +184,12 @@ def float_peeling(rows, threshold, most):
     return removed
 
 
-def test_peeling_agrees_with_floats_on_two_hundred_rounds(make_round):
+@pytest.mark.parametrize(
+    ("rule", "threshold"),
+    [(Peers(), 0.0), (Peers(cosine_bps=-1000, without_allies=True), -0.1)],
+    ids=["all", "without-allies"],
+)
+def test_peeling_agrees_with_floats_on_two_hundred_rounds(make_round, rule, threshold):
     generator = np.random.default_rng(11)
     agreed = refused = 0
     for _ in range(200):
@@ -194,10 +201,12 @@ def test_peeling_agrees_with_floats_on_two_hundred_rounds(make_round):
         steps = np.rint(rows * 2**16).astype(int)
         stage = make_round(width)
         subjects = [stage.update(f"m{at:02}", row) for at, row in enumerate(steps)]
-        output = Peers().fold((), stage.inputs(*subjects))
+        output = rule.fold((), stage.inputs(*subjects))
         gone = {at for at, subject in enumerate(output.subjects) if subject.verdict}
 
-        expected = set(float_peeling(steps.astype(float), 0, (count - 1) // 3))
+        most = (count - 1) // 3
+        allies = max(0, most - 1) if rule.without_allies else 0
+        expected = set(float_peeling(steps.astype(float), threshold, most, allies))
         agreed += gone == expected
         refused += len(gone)
     assert agreed == 200
@@ -249,6 +258,22 @@ def test_a_zero_update_is_at_right_angles_to_all(make_round):
     assert output.subjects[-1].columns[-1] == 0
     kept = Peers(cosine_bps=-1).fold((), stage.inputs(*subjects, stage.update("idle", [0, 0])))
     assert verdicts(kept)["idle"] == 0
+
+
+def test_colluders_who_vouch_for_one_another_are_not_believed(make_round):
+    """Six of twenty send one direction, which six of the honest ones share a little."""
+    generator = np.random.default_rng(5)
+    honest = np.array([6.0, 0, 0]) + generator.standard_normal((14, 3))
+    honest[:6] = [2.0, 3.0, 0]
+    poison = np.tile([-2.0, 3.0, 0], (6, 1))
+    steps = np.rint(np.concatenate([honest, poison]) * 2**16).astype(int)
+    stage = make_round(3)
+    subjects = [stage.update(f"m{at:02}", row) for at, row in enumerate(steps)]
+
+    believed = Peers().fold((), stage.inputs(*subjects))
+    doubted = Peers(without_allies=True).fold((), stage.inputs(*subjects))
+    assert [subject.verdict for subject in believed.subjects[14:]] == [0] * 6
+    assert [bool(subject.verdict) for subject in doubted.subjects] == [False] * 14 + [True] * 6
 
 
 def test_who_was_refused_before_neither_changes_nor_counts(make_round):

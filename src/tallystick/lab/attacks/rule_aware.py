@@ -16,21 +16,24 @@ if TYPE_CHECKING:
 
 __all__ = ["RuleAware"]
 
-MARGIN = 0.05  # what the median cosine is kept above, since others' updates are not quite known
+THRESHOLD = -0.1  # of `standard`'s peeling
+MARGIN = 0.05  # how far above it they stay, since others' updates are not quite known
 TURNS = 8
 SWEEPS = 50
 HALVINGS = 20
+NOTHING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class RuleAware(Attack):
     """Push against the honest mean as hard as peeling by median cosine lets one.
 
-    Peeling refuses who has a median cosine of 0 or less to the others. Colluders who send the same
-    have each other's for certain, so they need few honest updates on their side: at first those
-    least aligned with the honest mean. They send the direction closest to the mean reversed that
-    is at right angles or less to those few, leaning on them until its median cosine is above 0.05;
-    then they look whether others would do better. The strength is how many median lengths they
+    Peeling refuses who has a median cosine of -0.1 or less to the others, the highest of them left
+    out: those of possible allies. So colluders who send the same need about half of the honest
+    updates not against them: at first those least aligned with the honest mean. They take the
+    direction closest to the mean reversed that is at right angles or less to those few, lean on
+    them or away from them until its median cosine is just above -0.05, and look whether others
+    would do better. The strength is how many median lengths they
     send: 1 by default, since clipping cuts what is longer. The construction is ours.
 
     Its author knows the recipe's rule, what its allies trained, and the updates that were revealed
@@ -79,21 +82,23 @@ def _hardest(cosines: np.ndarray, colluders: int) -> np.ndarray:
     """
     count = len(cosines)
     against = -_unit(np.ones(count), cosines)
-    needed = min(count, max(1, (count + colluders - 1) // 2 + 2 - colluders))
+    left_out = _left_out(count, colluders)
+    voices = count + colluders - 1 - left_out
+    needed = min(count, max(1, voices // 2 + 2 - colluders + left_out))
     best, furthest = -against, -1.0
     leaning = against
     for _ in range(TURNS):
         few = np.argsort(-(cosines @ leaning), kind="stable")[:needed]
         leaning = _lean(cosines, colluders, against, few)
         reach = float(leaning @ cosines @ against)
-        if reach <= furthest or _median_cosine(leaning, cosines, colluders) <= MARGIN:
+        if reach <= furthest or not _passes(leaning, cosines, colluders):
             break
         best, furthest = leaning, reach
     return best
 
 
 def _lean(cosines: np.ndarray, colluders: int, against: np.ndarray, few: np.ndarray) -> np.ndarray:
-    """Return ``against``, projected to right angles with ``few``, leaning on them as needed."""
+    """Return ``against``, projected to right angles with ``few``, as far from them as passes."""
     support = np.zeros(len(cosines))
     edge = against.copy()
     for _ in range(SWEEPS):  # the dual's coordinates in turn: none may fall below zero
@@ -103,20 +108,33 @@ def _lean(cosines: np.ndarray, colluders: int, against: np.ndarray, few: np.ndar
             support[row] = max(0.0, missing)
     inside = np.zeros(len(cosines))
     inside[few] = 1
+    if edge @ cosines @ edge < NOTHING:  # those few leave no other direction
+        return _unit(inside, cosines)
     edge, inside = _unit(edge, cosines), _unit(inside, cosines)
-    low, high = 0.0, 1.0
+
+    def turned(share: float) -> np.ndarray:
+        """Return the direction from ``inside`` (0) by ``edge`` (1) to ``against`` (2)."""
+        low, first, second = (0, inside, edge) if share <= 1 else (1, edge, against)
+        return _unit((1 - share + low) * first + (share - low) * second, cosines)
+
+    low, high = 0.0, 2.0
     for _ in range(HALVINGS):
         share = (low + high) / 2
-        tried = _unit((1 - share) * inside + share * edge, cosines)
-        passes = _median_cosine(tried, cosines, colluders) > MARGIN
-        low, high = (share, high) if passes else (low, share)
-    return _unit((1 - low) * inside + low * edge, cosines)
+        low, high = (share, high) if _passes(turned(share), cosines, colluders) else (low, share)
+    return turned(low)
 
 
-def _median_cosine(direction: np.ndarray, cosines: np.ndarray, colluders: int) -> float:
-    """Return a colluder's median cosine to everybody else."""
+def _passes(direction: np.ndarray, cosines: np.ndarray, colluders: int) -> bool:
+    """Whether a colluder's median cosine to everybody else, allies left out, is high enough."""
     others = np.sort(np.concatenate([np.ones(colluders - 1), cosines @ direction]))
-    return float(others[(len(others) - 1) // 2] + others[len(others) // 2]) / 2
+    counted = others[: max(1, len(others) - _left_out(len(cosines), colluders))]
+    middle = counted[(len(counted) - 1) // 2] + counted[len(counted) // 2]
+    return float(middle) / 2 > THRESHOLD + MARGIN
+
+
+def _left_out(count: int, colluders: int) -> int:
+    """Return how many of one's highest cosines the rule leaves out: one less than it tolerates."""
+    return max(0, (count + colluders - 1) // 3 - 1)
 
 
 def _unit(direction: np.ndarray, cosines: np.ndarray) -> np.ndarray:

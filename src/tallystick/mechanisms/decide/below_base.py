@@ -37,6 +37,10 @@ class DecideBelowBase:
         How far below the base model's median score is still good, 0 to 10,000.
     tolerance_bps
         Largest share of live updates refused, 0 to 10,000.
+    peers
+        Also compare with the updates themselves: the median of all live updates' medians takes the
+        base model's place where it is higher. A base model that has learned nothing yet is beaten
+        by poison, too.
 
     Notes
     -----
@@ -56,6 +60,7 @@ class DecideBelowBase:
 
     margin_bps: int = 500
     tolerance_bps: int = 3000
+    peers: bool = False
 
     def __post_init__(self) -> None:
         """Refuse shares outside 0 to 10,000 basis points."""
@@ -70,24 +75,31 @@ class DecideBelowBase:
         rows = [subject for subject in inputs.subjects if subject.verdict != reasons.BASE]
         base = next((row for row in inputs.subjects if row.verdict == reasons.BASE), None)
         scorers = 0 if base is None else len(base.columns)
-        threshold = median_score(() if base is None else base.columns)
         live = [subject for subject in rows if subject.live]
-        most = len(live) * self.tolerance_bps // 10_000
-        low: list[tuple[int, bytes]] = []
-        for subject in live:
-            median = median_score(split_scores(subject, scorers)[1])
-            if median is None or threshold is None:
-                continue
-            if median < threshold - self.margin_bps:
-                low.append((median, subject.id))
+        scored = [
+            (median, subject.id)
+            for subject in live
+            if (median := median_score(split_scores(subject, scorers)[1])) is not None
+        ]
+        threshold = self._threshold(base, scored)
+        low = [found for found in scored if threshold is not None and found[0] < threshold]
+        most = len(live) * self.tolerance_bps // WHOLE
         refused = {name: median for median, name in sorted(low)[:most]}
         evidence = inputs.of[0].root if inputs.of else b""
         return Output(tuple(_verdict(subject, scorers, refused, evidence) for subject in rows))
 
+    def _threshold(self, base: Subject | None, scored: list[tuple[int, bytes]]) -> int | None:
+        """Return what is low below; `None` without a score of the base model."""
+        found = median_score(() if base is None else base.columns)
+        if found is None:
+            return None
+        among = median_score(tuple(median for median, _ in scored)) if self.peers else None
+        return (found if among is None else max(found, among)) - self.margin_bps
+
     @classmethod
     def examples(cls) -> Iterable[Self]:
         """See `Rule.examples`."""
-        return [cls(), cls(margin_bps=0, tolerance_bps=10_000)]
+        return [cls(), cls(margin_bps=0, tolerance_bps=10_000), cls(peers=True)]
 
 
 def median_score(scores: tuple[int, ...]) -> int | None:

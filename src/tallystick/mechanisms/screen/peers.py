@@ -41,6 +41,10 @@ class Peers:
     tolerance_bps
         The share of other members that may be refused: of n live updates at most
         ``floor((n - 1) · (tolerance_bps + 1) / 10,000)``, so 3333 is one third; below 10,000.
+    without_allies
+        Leave out of each one's median its highest cosines, as many as there may still be allies:
+        one less than may still be refused. Colluders who send the same vouch for one another; those
+        voices then count for nothing, and for honest members it takes as many away.
 
     Notes
     -----
@@ -60,6 +64,7 @@ class Peers:
 
     cosine_bps: int = 0
     tolerance_bps: int = 3333
+    without_allies: bool = False
 
     def __post_init__(self) -> None:
         """Refuse parameters without meaning."""
@@ -83,7 +88,8 @@ class Peers:
         bench, model = bench_of(inputs)
         products = bench.gram([given.subjects[at].id for at in order], model)
         most = (len(order) - 1) * (self.tolerance_bps + 1) // BPS
-        removed, medians = peel(_cosines(products), self.cosine_bps * PPM_PER_BPS, most)
+        allies = max(0, most - 1) if self.without_allies else 0
+        removed, medians = peel(_cosines(products), self.cosine_bps * PPM_PER_BPS, most, allies)
         found = dict(zip(order, medians, strict=True))
         gone = {order[row] for row in removed}
 
@@ -98,10 +104,14 @@ class Peers:
     @classmethod
     def examples(cls) -> Iterable[Self]:
         """See `Rule.examples`."""
-        return [cls(), cls(cosine_bps=-500, tolerance_bps=2000)]
+        return [
+            cls(),
+            cls(cosine_bps=-500, tolerance_bps=2000),
+            cls(cosine_bps=-1000, without_allies=True),
+        ]
 
 
-def peel(cosines: Array, threshold: int, most: int) -> tuple[list[int], list[int]]:
+def peel(cosines: Array, threshold: int, most: int, allies: int = 0) -> tuple[list[int], list[int]]:
     """Return which rows are removed, in order, and every row's median when it left or at the end.
 
     Parameters
@@ -112,12 +122,14 @@ def peel(cosines: Array, threshold: int, most: int) -> tuple[list[int], list[int
         Remove at or below, in parts per million.
     most
         How many rows may be removed.
+    allies
+        How many of each row's highest cosines count for nothing, one less after each removal.
     """
     live = list(range(len(cosines)))
     removed: list[int] = []
     medians = [0] * len(cosines)
     while live:
-        current = _medians(cosines[np.ix_(live, live)])
+        current = _medians(cosines[np.ix_(live, live)], max(0, allies - len(removed)))
         for row, median in zip(live, current, strict=True):
             medians[row] = median
         lowest = min(range(len(live)), key=current.__getitem__)
@@ -127,9 +139,9 @@ def peel(cosines: Array, threshold: int, most: int) -> tuple[list[int], list[int
     return removed, medians
 
 
-def _medians(cosines: Array) -> list[int]:
-    """Return each row's median without its own column; 0 for a row alone."""
-    others = len(cosines) - 1
+def _medians(cosines: Array, allies: int) -> list[int]:
+    """Return each row's median without its own column and its highest; 0 where none is left."""
+    others = len(cosines) - 1 - allies
     if others < 1:
         return [0] * len(cosines)
     rest = cosines.copy()
