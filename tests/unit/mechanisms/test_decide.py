@@ -65,6 +65,22 @@ def test_fewer_than_k_are_all_accepted_and_the_refused_stay_so(make_round):
     assert DecideBestKAsPublished().fold((), stage.inputs()) == Output()
 
 
+def test_a_base_model_that_knows_nothing_is_beaten_by_poison_the_updates_median_is_not(make_round):
+    honest = dict.fromkeys("abcde", (9000,) * SCORERS)
+    inputs = scored(make_round, {**honest, "poison": (BASE + 1,) * SCORERS})
+
+    assert accepted(DecideBelowBase().fold((), inputs)) == {*"abcde", "poison"}
+    assert accepted(DecideBelowBase(peers=True).fold((), inputs)) == {*"abcde"}
+
+
+def test_the_base_model_counts_where_the_updates_are_worse(make_round):
+    worse = dict.fromkeys("abcd", (BASE - 501,) * SCORERS)
+    inputs = scored(make_round, {**worse, "e": (BASE - 500,) * SCORERS})
+
+    for rule in (DecideBelowBase(tolerance_bps=10_000), DecideBelowBase(500, 10_000, peers=True)):
+        assert accepted(rule.fold((), inputs)) == {"e"}
+
+
 def test_a_quota_packs_poison_where_a_threshold_does_not(make_round):
     poisoned = dict.fromkeys("vwxyz", (2000, 2100, 1900))
     honest = dict.fromkeys("abc", (8000, 8100, 7900))
