@@ -51,12 +51,14 @@ bench: .venv/.demo ## measure a round, the ledger, aggregation and proofs
 
 # A sweep goes on where it was interrupted; `make lab LAB_DIR=elsewhere` begins another.
 LAB_DIR ?= build/lab
-LAB ?= --attacks none=0,sign-flip:4=6,gaussian:1=6,label-flip=6 --data digits \
-	--partition iid,dirichlet:0.5 --members 20 --rounds 30 --seeds 5
+LAB ?= --recipes chain-fl,bflc,learningchain,fl-block,standard --data digits --members 20 --rounds 30
+LAB_ATTACKS ?= sign-flip:4=6,gaussian:1=6,label-flip=6,alie:0.37=6,ipm:2.5=6,min-max=6
 
 lab: .venv/.demo ## measure the tables of docs/lab.md again
-	$(BIN)/tally lab run $(LAB) --out $(LAB_DIR)
-	$(BIN)/python scripts/make_lab.py $(LAB_DIR)
+	$(BIN)/tally lab run $(LAB) --attacks $(LAB_ATTACKS),none=0 --seeds 5 --out $(LAB_DIR)/iid
+	$(BIN)/tally lab run $(LAB) --attacks $(LAB_ATTACKS),mimic=6,rule-aware=6,none=0 --seeds 2 \
+		--partition dirichlet:0.5 --out $(LAB_DIR)/dirichlet
+	$(BIN)/python scripts/make_lab.py $(LAB_DIR)/iid $(LAB_DIR)/dirichlet
 
 # --- tests -------------------------------------------------------------------------------------
 

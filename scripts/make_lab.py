@@ -1,7 +1,7 @@
-"""Write the measured part of `docs/lab.md` from a finished sweep's folder.
+"""Write the measured part of `docs/lab.md` from finished sweeps' folders.
 
-``python scripts/make_lab.py DIR``, or `make lab` for the sweep and the page. Every number comes
-from the folder; nothing between the page's two marks is written by hand.
+``python scripts/make_lab.py DIR…``, or `make lab` for the sweeps and the page. Every number comes
+from the folders; nothing between the page's two marks is written by hand.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OURS = "standard"
 Pick = Callable[[Line], str]
 
 
-def measured_part(folder: SweepFolder) -> str:
+def measured_part(folders: Sequence[SweepFolder]) -> str:
     """Return the page's measured part.
 
     Raises
@@ -34,15 +34,19 @@ def measured_part(folder: SweepFolder) -> str:
     ConfigError
         Cells are missing: a table of some of them would mislead.
     """
-    results = folder.results()
-    if len(results) < len(folder.sweep.cells):
-        msg = f"{len(results)} of {len(folder.sweep.cells)} cells of {folder.path} are finished"
-        raise ConfigError(msg, hint="run the sweep to its end first")
-    lines = summarise(results)
-    parts = [_heading(folder)]
-    for data, partition in dict.fromkeys((line.data, line.partition) for line in lines):
-        here = [line for line in lines if (line.data, line.partition) == (data, partition)]
-        parts.append(f"### {data}, {partition}\n\n" + _tables(folder.sweep, here))
+    parts: list[str] = []
+    lines: list[Line] = []
+    for folder in folders:
+        results = folder.results()
+        if len(results) < len(folder.sweep.cells):
+            msg = f"{len(results)} of {len(folder.sweep.cells)} cells of {folder.path} are finished"
+            raise ConfigError(msg, hint="run the sweep to its end first")
+        found = summarise(results)
+        lines += found
+        parts.append(_heading(folder))
+        for data, partition in dict.fromkeys((line.data, line.partition) for line in found):
+            here = [line for line in found if (line.data, line.partition) == (data, partition)]
+            parts.append(f"### {data}, {partition}\n\n" + _tables(folder.sweep, here))
     parts += [_where_ours_is_worst(lines), _where_others_are_better(lines), _treated(lines)]
     return "\n".join(part for part in parts if part)
 
@@ -194,11 +198,11 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def main() -> None:
-    """Write the page from the folder that the command line names."""
-    if len(sys.argv) != 2:  # noqa: PLR2004 - the program's name and one folder
-        sys.exit("usage: make_lab.py DIR")
+    """Write the page from the folders that the command line names."""
+    if not sys.argv[1:]:
+        sys.exit("usage: make_lab.py DIR…")
     try:
-        part = measured_part(SweepFolder.open(Path(sys.argv[1])))
+        part = measured_part([SweepFolder.open(Path(name)) for name in sys.argv[1:]])
     except ConfigError as error:
         sys.exit(f"{error} ({error.hint})")
     text = rewritten(PAGE.read_text(encoding="utf-8"), part)

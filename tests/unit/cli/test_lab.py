@@ -175,7 +175,7 @@ def test_where_no_scheduler_answers_it_is_not_available_now(tally, tmp_path):
 
 
 def test_the_page_holds_every_combination_and_where_standard_is_worst(undisturbed):
-    part = measured_part(SweepFolder.open(undisturbed))
+    part = measured_part([SweepFolder.open(undisturbed)])
     page = rewritten(f"above\n{BEGIN}old\n{END}below\n", part)
 
     assert "| `sign-flip:4=1` |" in part
@@ -191,4 +191,4 @@ def test_the_page_is_not_written_from_half_a_sweep(undisturbed, tmp_path):
     begun_only = SweepFolder.claim(tmp_path / "half", SweepFolder.open(undisturbed).sweep)
 
     with pytest.raises(ConfigError, match="0 of 12 cells"):
-        measured_part(begun_only)
+        measured_part([begun_only])
