@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from tallystick.federation.conduct import Moment
-from tallystick.lab.attacks.replacement import Replacement
 from tallystick.lab.demos import DemoOptions, run_demo
 from tallystick.lab.demos.checks import at_least, at_most, same, worst_of
 from tallystick.lab.demos.guest import guest_checks
@@ -49,7 +48,7 @@ def test_the_attempt_is_made_once_by_whoever_trains_and_refused(world):
 
 def test_only_the_first_in_the_round_shoots():
     fired = []
-    shots = [Shot(Replacement(strength=5), 3, fired, name) for name in "ab"]
+    shots = [Shot(5, 3, fired, name) for name in "ab"]
     parent, trained = {"w": np.ones(2)}, {"w": np.zeros(2)}
     for number in (2, 3, 4):
         for shot in shots:
@@ -58,6 +57,17 @@ def test_only_the_first_in_the_round_shoots():
             assert (sent is trained) == ((number, shot) != (3, shots[0]))
 
     assert fired == ["a"]
+
+
+def test_a_replacement_of_so_many_members_turns_their_mean_around():
+    parent = {"w": np.array([1.0, -2.0], np.float32), "n": np.array(3)}
+    shot = Shot(4, 0, [], "a")
+    sent = shot.poison_update(dict(parent), parent, np.random.default_rng(0), knowledge=None)
+    mean = {name: sum(each[name] for each in (*[parent] * 3, sent)) / 4 for name in parent}
+
+    assert np.array_equal(mean["w"], -parent["w"])
+    assert mean["n"] == -3
+    assert sent["w"].dtype == np.float32
 
 
 def test_a_defence_that_does_not_hold_is_told():

@@ -28,4 +28,6 @@ DEMO = Demo(
     epochs=24,
     tell=tell_defended,
     accept=accept_bflc,
+    # Both attackers may be among five trainers: two of five is the tolerance this task declares.
+    stage={"decide": {"tolerance_bps": 4000}},
 )

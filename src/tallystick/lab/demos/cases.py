@@ -15,6 +15,7 @@ from tallystick.lab.demos.defended import PLAIN
 from tallystick.lab.demos.effect import measure_poison
 from tallystick.lab.demos.playing import play
 from tallystick.lab.demos.world import build_world, scratch_folder
+from tallystick.lab.table_trainer import DEFAULTS
 from tallystick.mechanisms.records import ROUND
 from tallystick.provenance.verify import verify
 
@@ -36,6 +37,8 @@ class Case:
 
     Attributes
     ----------
+    epochs
+        Local epochs a round; two are what the reference lists were measured with.
     plain
         Also run the same against plain averaging.
     effects
@@ -56,6 +59,7 @@ class Case:
     partition: str = "iid"
     attacks: tuple[str, ...] = ()
     seed: int = 0
+    epochs: int = int(DEFAULTS["epochs"])
     plain: bool = False
     effects: int | None = None
     record: bool = False
@@ -64,7 +68,7 @@ class Case:
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def world(self) -> World:
-        """Return the world the case describes, in the reference lists' training setting."""
+        """Return the world the case describes."""
         return build_world(
             self.recipe,
             members=self.members,
@@ -74,6 +78,7 @@ class Case:
             partition=self.partition,
             attacks=list(self.attacks),
             kind="site",
+            epochs=self.epochs,
         )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallystick.federation.conduct import Honest
-from tallystick.lab.attacks.registry import make_attack
+from tallystick.lab.attacks.rows import add_update
 from tallystick.lab.demos.audit import honest_refusals
 from tallystick.lab.demos.cases import WORKERS
 from tallystick.lab.demos.checks import Check, at_least, at_most, rounded, same
@@ -28,27 +28,28 @@ if TYPE_CHECKING:
 
     from tallystick.federation.arrays import Arrays
     from tallystick.federation.conduct import Knowledge, Moment
-    from tallystick.lab.attacks.attack import Attack
     from tallystick.lab.demos.cases import Case
     from tallystick.lab.demos.playing import Played
     from tallystick.lab.demos.world import World
 
 __all__ = ["FLOOR", "Replaced", "Shot", "replaced_cases", "replaced_checks", "run_replaced"]
 
-ATTACK = "replacement"
 UNSCREENED = {"screen": {"norm_times": 0, "range_bits": 31}}  # lets any length pass
 FLOOR = 0.92  # what the recipe keeps of digits among twenty
 
 
 class Shot(Honest):
-    """The conduct of members of whom one, the first to train in a round, attacks in that round.
+    """The conduct of members of whom one, the first to train in a round, replaces the model then.
+
+    It submits parent + power * (wanted - parent), as Bagdasaryan et al. (AISTATS 2020,
+    arXiv:1807.00459) do; no data are needed.
 
     A member asks whether it is present before it does anything in a round, which tells the round.
     """
 
-    def __init__(self, attack: Attack, number: int, fired: list[str], name: str) -> None:
+    def __init__(self, power: float, number: int, fired: list[str], name: str) -> None:
         """Be ready; ``fired`` is shared by all, and names who attacked."""
-        self._attack = attack
+        self._power = power
         self._number = number
         self._fired = fired
         self._name = name
@@ -70,7 +71,8 @@ class Shot(Honest):
         if self._round != self._number or self._fired:
             return trained
         self._fired.append(self._name)
-        return self._attack.poison_update(trained, parent, generator, knowledge)
+        # What is wanted is the parent negated: wrong wherever the parent is right.
+        return add_update(parent, {name: -2 * self._power * part for name, part in parent.items()})
 
 
 @dataclass(frozen=True)
@@ -179,8 +181,9 @@ def _run_case(case: Case, number: int) -> Replaced:
 
 def _loaded(world: World, number: int) -> tuple[dict[str, Shot], list[str]]:
     """Return everybody's conduct, and the list that will name who attacked."""
-    attack, fired = make_attack(f"{ATTACK}:{len(world.members)}"), list[str]()
-    return {name: Shot(attack, number, fired, name) for name in world.members}, fired
+    fired: list[str] = []
+    power = len(world.members)  # so that a mean of so many becomes what is wanted
+    return {name: Shot(power, number, fired, name) for name in world.members}, fired
 
 
 def _lowest(world: World, played: Played, number: int) -> float:
