@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import numpy as np
 
 from tallystick.codec import encode
+from tallystick.crypto.hashes import sha256
 from tallystick.errors import ConfigError, DecodeError, UnavailableError
 from tallystick.federation.arrays import TrainerError
 from tallystick.federation.conduct import HONEST
@@ -24,6 +25,7 @@ from tallystick.federation.trainer import (
     train_once,
 )
 from tallystick.mechanisms.records import Artefact
+from tallystick.mechanisms.theory.noise import reproducible
 from tallystick.mechanisms.theory.protection import ROW, ClippedSum
 from tallystick.tensors.dtypes import NonFiniteError
 from tallystick.tensors.model import open_model
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from tallystick.ledger.terms import Terms
     from tallystick.mechanisms.records import Key
     from tallystick.mechanisms.rule import Inputs
+    from tallystick.mechanisms.theory.noise import Entropy
     from tallystick.mechanisms.theory.protection import Protection
     from tallystick.tensors.spec import Blobs
     from tallystick.tensors.workbench import Workbench
@@ -131,6 +134,9 @@ class MemberDesk:
         How long the trainer may take: the window's length. Whoever acts through the desk sets it,
     knowledge
         and what a dishonest member may look at.
+    noise_secret
+        Draw noise from this and the stage, so that it can be had again; empty for the operating
+        system's noise, which alone protects.
     """
 
     def __init__(
@@ -157,6 +163,7 @@ class MemberDesk:
         self._trained: tuple[Asked, Work | TrainerError] | None = None
         self._settings = settings_of(terms)
         self.limit_seconds: float | None = None
+        self.noise_secret = b""
         self.knowledge: Knowledge | None = None
 
     @property
@@ -172,8 +179,9 @@ class MemberDesk:
     def train(self, inputs: Inputs, protection: Protection | None = None) -> Artefact:
         """See `Desk.train`.
 
-        Noise comes from the operating system, never from a seed. A member whose conduct changes its
-        update sends that as it is: nobody else can see whether it was clipped or covered.
+        Noise comes from the operating system unless a simulation has to be repeatable. A member
+        whose conduct changes its update sends that as it is: nobody else can see whether it was
+        clipped or covered.
 
         Raises
         ------
@@ -202,7 +210,7 @@ class MemberDesk:
         writer = self.blobs.create()
         try:
             if protection is not None and work.uncovered is not None and trained is work.parameters:
-                steps = work.uncovered.protect(protection.law, os.urandom)
+                steps = work.uncovered.protect(protection.law, self._entropy(inputs))
                 root, size = write_update(steps, inputs.model, writer)
             else:
                 root, size = quantise(parent, trained, inputs.model, writer)
@@ -371,6 +379,11 @@ class MemberDesk:
             raise StillTrainingError
         del self._training[key]
         return result
+
+    def _entropy(self, inputs: Inputs) -> Entropy:
+        if not self.noise_secret:
+            return os.urandom
+        return reproducible(sha256("noise", self.noise_secret, encode(inputs.key)))
 
     def _seed(self, inputs: Inputs) -> int:
         return training_seed(inputs.key.task, inputs.key.round, self._member)

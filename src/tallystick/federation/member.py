@@ -99,6 +99,8 @@ class Habits:
         Members a dishonest one works with; everybody in its process, for it to look at.
     dataset
         The root of the data set it trains on, registered and with a budget; empty without one.
+    noise_secret
+        What noise for privacy is drawn from in a run that can be repeated; see `MemberDesk`.
     flush
         Whether the member flushes its journal itself before anything leaves; where several share a
         process, that process flushes for all before it seals.
@@ -113,6 +115,7 @@ class Habits:
     allies: frozenset[str] = frozenset()
     peers: Mapping[str, Peer] = field(default_factory=dict[str, Peer])
     dataset: bytes = b""
+    noise_secret: bytes = b""
     flush: bool = True
 
 
@@ -449,6 +452,7 @@ class Member:
                 children=habits.children if habits.isolate else None,
                 dataset=habits.dataset,
             )
+            desk.noise_secret = habits.noise_secret
         if step is not None:
             desk.limit_seconds = self._habits.limit_seconds or step.stage.within / 1000
         return desk

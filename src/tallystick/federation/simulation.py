@@ -75,6 +75,9 @@ class Setup:
     budget
         Epsilon and delta, in billionths and 10^-12, that every member's data set may spend in all;
         `None` registers no data set.
+    noise_from_seed
+        Draw noise for privacy from the seed: a private run, too, is then a function of it, and
+        protects nobody's rows.
     limits
         The ledger's sizes.
     watch
@@ -88,6 +91,7 @@ class Setup:
     limit_seconds: float | None = None
     outsiders: tuple[str, ...] = ()
     budget: tuple[int, int] | None = None
+    noise_from_seed: bool = False
     limits: Limits = DEFAULT_LIMITS
     watch: Callable[[Federation], None] | None = None
 
@@ -290,6 +294,7 @@ class Federation:
             peers=self.members if name in dishonest else {},
             flush=False,
             dataset=b"" if setup.budget is None else dataset_of(self.seed, name),
+            noise_secret=secret_of(self.seed, name, "noise") if setup.noise_from_seed else b"",
         )
         folder = None if self.folder is None else self.folder / "members" / name
         return Member(identity, self.engine, setup.trainers[name], self.workbench, folder, habits)

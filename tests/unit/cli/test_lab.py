@@ -17,7 +17,7 @@ pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 
 SMALL = (
-    *("--recipes", "chain-fl,standard", "--attacks", "sign-flip:4=1,none=0"),
+    *("--recipes", "learningchain,standard", "--attacks", "sign-flip:4=1,none=0"),
     *("--data", "wine", "--members", 4, "--rounds", 2, "--seeds", 3),
 )
 LONG_SECONDS = 240
@@ -52,7 +52,7 @@ def test_the_document_has_the_sweep_and_its_summary(tally, undisturbed):
     assert document["format"] == "tally.lab/1"
     assert (document["ok"], document["complete"]) == (True, True)
     assert (document["cells"], document["finished"]) == (12, 12)
-    assert document["sweep"]["recipes"] == ["chain-fl", "standard"]
+    assert document["sweep"]["recipes"] == ["learningchain", "standard"]
     assert len(document["summary"]) == 4
     assert {"results.csv", "timings.csv", "summary.csv", "summary.png"} <= set(document["files"])
 
@@ -74,7 +74,7 @@ def test_people_get_a_table_of_attacks_and_recipes(tally, undisturbed):
     assert ran.status == 0
     assert "12 of 12 cells: 4 members, 2 rounds, 3 seeds from 0" in ran.out
     assert "wine, iid: accuracy of the final model, mean [worst seed]" in ran.out
-    for word in ("sign-flip:4=1", "chain-fl", "standard", "at its worst", "results.csv"):
+    for word in ("sign-flip:4=1", "learningchain", "standard", "at its worst", "results.csv"):
         assert word in ran.out
     assert "\x1b" not in ran.out
 

@@ -238,14 +238,19 @@ class Node:
         branch = [name]
         while not self._is_present(parent := self._links[branch[-1]].block.header.parent):
             branch.append(parent)
+        broken = [at for at, each in enumerate(branch) if self._links[each].bad]
+        if broken:  # nothing on top of a bad block is followed
+            self._condemn(branch[: broken[-1]])
+            return
         fork = self._links[branch[-1]].block.header.height - 1
         if fork < self._final_height:
             msg = f"a branch that leaves at height {fork} overtook what was final"
             raise BrokenFinalityError(msg, hint="ask for more confirmations, or slower blocks")
         old = self._chain[fork:]
         self._roll_back(fork)
-        for each in reversed(branch):
+        for at, each in reversed(tuple(enumerate(branch))):
             if not self._execute(each):
+                self._condemn(branch[:at])
                 self._roll_back(fork)
                 for known in old:
                     self._execute(known.hash)
@@ -253,6 +258,10 @@ class Node:
         if old:
             self.reorganisations.append(len(old))
         self._finalise()
+
+    def _condemn(self, names: list[bytes]) -> None:
+        for name in names:
+            self._links[name].bad = True
 
     def _is_present(self, name: bytes) -> bool:
         link = self._links.get(name)

@@ -53,7 +53,7 @@ class RuleAware(Attack):
         """See `Conduct.poison_update`."""
         revealed = knowledge.revealed()
         honest = {name: revealed[name] for name in revealed.keys() - knowledge.allied}
-        known = {**honest, **knowledge.allies()}  # colluders judge themselves as honest as others
+        known = honest or knowledge.allies()  # in the first round they have none but their own
         rows = rows_of(known[name] for name in sorted(known))
         lengths = np.linalg.norm(rows, axis=1) if len(rows) else np.zeros(0)
         rows, lengths = rows[lengths > 0], lengths[lengths > 0]

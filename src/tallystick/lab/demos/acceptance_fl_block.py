@@ -109,16 +109,21 @@ def _replaced(found: list[Replaced]) -> Iterable[Check]:
         mean=FLOOR,
         worst=FLOOR,
     )
-    yield at_most(
-        "1-attempt-costs",
-        rounded(max((one.clean - one.lowest for one in found if one.clean is not None), default=0)),
-        0.01,
-        "How much higher that is where nobody attacks, of the seeds below the floor.",
+    costs = [one.clean - one.lowest for one in found if one.clean is not None]
+    if costs:
+        yield at_most(
+            "1-attempt-costs",
+            rounded(max(costs)),
+            0.01,
+            "How much higher that is where nobody attacks, of the seeds below the floor.",
+        )
+    yield same(
+        "1-attempts-made", sum(one.attempts for one in found), len(found), "Attempts, one a seed."
     )
     yield same(
         "1-attempts-refused",
         sum(one.refused for one in found),
-        sum(one.attempts for one in found),
+        len(found),
         "Attempts to replace the model that were refused, over all seeds.",
     )
     for name, values, says in (

@@ -107,8 +107,8 @@ def _robust(found: dict[str, list[Outcome]]) -> Iterable[Check]:
     long = found["long"]
     yield same(
         "3-long-refused",
-        sum(one.malicious[1] for one in long),
-        sum(one.malicious[0] for one in long),
+        sum(one.malicious[1].get("norm", 0) for one in long),
+        sum(one.completed for one in long),
         f"Messages of {LONG} by one of {MEMBERS} that are refused for their length.",
     )
     yield from mean_and_worst(

@@ -31,7 +31,7 @@ __all__ = ["epsilon_spent", "overspend_checks", "recomputed", "spending_checks"]
 
 NANOS, PICOS = 10**9, 10**12
 NEAR = 1e-6  # what rounding every order's cost up to a billionth comes to, many times over
-OVER_BUDGET = 441  # the code of `tallystick.ledger.contracts.budgets.OverBudgetError`
+OVER_BUDGET = 441  # the code of `tallystick.ledger.contracts.budgets.BudgetExhaustedError`
 
 
 def epsilon_spent(history: TaskHistory) -> float:

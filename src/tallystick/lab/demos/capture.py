@@ -79,7 +79,7 @@ def run_capture(case: Case) -> Capture:
     world = replace(world, attackers=attackers)
     played = play(world, stage=case.stage)
     after = {number: found for number, found in played.accuracies(world) if number >= captured}
-    soon = [found for number, found in after.items() if number <= captured + RECOVERY]
+    soon = [found for number, found in after.items() if captured < number <= captured + RECOVERY]
     return Capture(
         seed=case.seed,
         round=captured,

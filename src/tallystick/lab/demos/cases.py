@@ -88,8 +88,10 @@ class Outcome:
 
     Attributes
     ----------
-    malicious, poisoned
-        Updates sent and refused: of all who attack, and of those who poison updates.
+    malicious
+        Updates sent by all who attack, and how many were refused, by reason.
+    poisoned
+        Updates sent and refused, of those who poison them.
     spent, recomputed
         The largest epsilon any data set was charged, and the same in floating point.
     """
@@ -99,7 +101,7 @@ class Outcome:
     gap: float | None
     honest_refused: float
     worst_treated: str
-    malicious: tuple[int, int]
+    malicious: tuple[int, Mapping[str, int]]
     completed: int
     spent: float
     recomputed: float
@@ -155,19 +157,19 @@ def record_over(outcomes: Sequence[Outcome], name: str) -> Iterable[Check]:
     recorded = [found for found in outcomes if found.verified is not None]
     yield same(
         f"{name}-verifies",
-        sum(bool(found.verified) for found in recorded),
+        sum(bool(found.verified) for found in recorded) or None,
         len(recorded),
         "Bundles that verify, with a replay that is exact.",
     )
     yield same(
         f"{name}-supply-constant",
-        sum(found.money_off or 0 for found in recorded),
+        sum(found.money_off or 0 for found in recorded) if recorded else None,
         0,
         "Blocks after which the money does not add up to the supply.",
     )
     yield at_most(
         f"{name}-ledger-bytes",
-        max((found.update_bytes for found in outcomes), default=None),
+        max((found.update_bytes for found in recorded), default=None),
         512,
         "Ledger bytes of an update, seal and reveal.",
     )
@@ -189,7 +191,7 @@ def _outcome(case: Case, world: World, run: Run | Played) -> Outcome:
         gap=world.centralised - accuracy if case.gap else None,
         honest_refused=honest.refused_share,
         worst_treated=f"{honest.worst} {honest.worst_refused} of {honest.worst_sent}",
-        malicious=(malicious.sent, malicious.refused),
+        malicious=(malicious.sent, malicious.reasons),
         completed=sum(found.completed for found in run.history.rounds if found.phase == ROUND),
         spent=epsilon_spent(run.history),
         recomputed=recomputed(run.history),

@@ -66,7 +66,10 @@ def play(
     conduct: Mapping[str, Conduct] | None = None,
     **changes: Any,  # noqa: ANN401 - any key of a task
 ) -> Played:
-    """Run the world's task in memory: the same blocks and roots as `World.run`."""
+    """Run the world's task in memory: the same blocks and roots as `World.run`.
+
+    Where privacy takes noise, that comes from the seed here, so that a result can be had again.
+    """
     task = world.task(**changes)
     setup = Setup(
         trainers=world.trainers,
@@ -74,6 +77,7 @@ def play(
         durable=False,
         limit_seconds=math.inf,
         budget=budget_of(task),
+        noise_from_seed=True,
     )
     federation = Federation(None, setup, world.seed)
     try:

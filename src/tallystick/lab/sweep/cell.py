@@ -12,6 +12,7 @@ import math
 import time
 from contextlib import contextmanager
 from dataclasses import asdict
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from tallystick.lab.bench.machine import describe_machine
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["check_cell", "run_cell"]
 
 FORMAT = "tally.lab-cell/1"
+# BLAS threads and loggers are the process's: a worker with several threads takes turns.
+ONE_AT_A_TIME = Lock()
 MACHINE = ("cpu", "cores", "python", "numpy")
 
 
@@ -46,7 +49,7 @@ def run_cell(cell: Cell) -> dict[str, Any]:
         The cell's settings do not fit each other; see `check_cell`.
     """
     started, used = time.perf_counter(), time.process_time()
-    with _one_thread(), _without_log():
+    with ONE_AT_A_TIME, _one_thread(), _without_log():
         world = cell.world()
         played = play(world)
         decisions = read_decisions(played.history, frozenset(world.attackers))

@@ -7,6 +7,7 @@ is only believed if it describes that cell.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -58,7 +59,9 @@ class SweepFolder:
                 msg = f"{path} holds another sweep"
                 raise ConfigError(msg, hint="name another --out, or give the same options")
             return folder
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and (
+            not path.is_dir() or any(each.name != f".{MARKER}" for each in path.iterdir())
+        ):
             msg = f"{path} holds something else and no sweep"
             raise ConfigError(msg, hint="name another --out")
         path.mkdir(parents=True, exist_ok=True)
@@ -94,13 +97,16 @@ class SweepFolder:
         except (OSError, ValueError):
             return None
         described = json.loads(json.dumps(asdict(cell)))
-        return found if isinstance(found, dict) and found.get("cell") == described else None
+        if not isinstance(found, dict) or found.pop("sha256", None) != _digest(found):
+            return None
+        return found if found.get("cell") == described else None
 
     def keep(self, cell: Cell, result: dict[str, Any]) -> None:
         """Write a finished cell's result, whole or not at all."""
         file = self._file(cell)
         file.parent.mkdir(exist_ok=True)
-        write_whole(file, json.dumps(result, sort_keys=True, indent=1).encode())
+        whole = {**result, "sha256": _digest(result)}
+        write_whole(file, json.dumps(whole, sort_keys=True, indent=1).encode())
 
     def results(self) -> list[dict[str, Any]]:
         """Return the finished cells' results in canonical order."""
@@ -109,6 +115,11 @@ class SweepFolder:
 
     def _file(self, cell: Cell) -> Path:
         return self.path / CELLS / f"{cell.key}.json"
+
+
+def _digest(result: Any) -> str:  # noqa: ANN401 - whatever a file holds
+    """Return the hash of a result, by which a damaged file is told from a finished cell."""
+    return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()
 
 
 def write_whole(path: Path, data: bytes) -> None:

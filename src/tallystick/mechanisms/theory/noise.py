@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import shake_256
+from itertools import count
 from typing import Protocol
 
 import numpy as np
 
 from tallystick.tensors.dtypes import Array
 
-__all__ = ["Entropy", "Gaussian", "Law", "UniformDirection"]
+__all__ = ["Entropy", "Gaussian", "Law", "UniformDirection", "reproducible"]
 
 Entropy = Callable[[int], bytes]  # so many bytes that nobody else knows
 WORD_BYTES = 8
@@ -86,14 +88,20 @@ class UniformDirection:
         return direction * (length / max(math.sqrt(float(direction @ direction)), 1e-300))
 
 
-def _uniforms(count: int, entropy: Entropy) -> Array:
+def reproducible(secret: bytes) -> Entropy:
+    """Return entropy that is a function of a secret: for simulations, and it protects nobody."""
+    drawn = count()
+    return lambda size: shake_256(secret + next(drawn).to_bytes(8)).digest(size)
+
+
+def _uniforms(size: int, entropy: Entropy) -> Array:
     """Return numbers above 0 and up to 1, float64."""
-    words = np.frombuffer(entropy(WORD_BYTES * count), "<u8")
+    words = np.frombuffer(entropy(WORD_BYTES * size), "<u8")
     return (words.astype(np.float64) + 1) / WORDS
 
 
-def _normals(count: int, entropy: Entropy) -> Array:
-    half = -(-count // 2)
+def _normals(size: int, entropy: Entropy) -> Array:
+    half = -(-size // 2)
     radius = np.sqrt(-2 * np.log(_uniforms(half, entropy)))
     angle = 2 * math.pi * _uniforms(half, entropy)
-    return np.concatenate((radius * np.cos(angle), radius * np.sin(angle)))[:count]
+    return np.concatenate((radius * np.cos(angle), radius * np.sin(angle)))[:size]
