@@ -143,6 +143,23 @@ def test_a_block_that_claims_what_it_does_not_do_is_never_followed(world, nodes)
     assert mine(one).header.height == 2
 
 
+def test_a_bad_branch_that_goes_on_stops_nobody_once_its_fork_is_final(world):
+    node = Node("alpha", world.genesis, confirmations=2, tries=4)
+    rival = Node("bravo", world.genesis, confirmations=2, tries=4)
+    header = rival.mine(START + 1)[0].header
+    branch = [solved(msgspec.structs.replace(header, state_root=bytes(32)), "bravo")]
+    for _ in range(8):
+        branch.append(solved(following(branch[-1]), "bravo"))
+    kept = [mine(node)]
+    for block in branch[:3]:  # placed, found out to be bad, and forgotten
+        node.receive(block)
+    kept += [mine(node) for _ in range(4)]  # its fork is final by now
+
+    assert [node.receive(block) for block in branch[3:]] == [False] * 6
+    assert node.branch == tuple(kept)
+    assert node.reorganisations == []
+
+
 def test_a_false_height_is_no_length(nodes):
     one, _ = nodes
     first = mine(one)
