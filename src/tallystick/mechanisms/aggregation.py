@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import ClassVar, Protocol, TypeAlias
 
 from tallystick.errors import InvariantError, RejectedError
@@ -18,7 +19,7 @@ from tallystick.tensors.arithmetic import HEADROOM, Rows
 from tallystick.tensors.dtypes import Array, NonFiniteError
 from tallystick.tensors.geometry import mixed_products
 from tallystick.tensors.spec import ModelSpec
-from tallystick.tensors.workbench import SHAPE, Workbench
+from tallystick.tensors.workbench import DEFAULT_LIMIT, SHAPE, Workbench
 
 __all__ = [
     "Aggregation",
@@ -33,9 +34,11 @@ __all__ = [
     "counts_of",
     "fold_model",
     "median_of",
+    "shape_of",
 ]
 
 Row: TypeAlias = Array
+RANK = attrgetter("rank")
 
 
 class NotEnoughUpdatesError(RejectedError):
@@ -190,7 +193,7 @@ def fold_model(rule: Aggregation, inputs: Inputs, beside: tuple[Subject, ...] = 
     beside
         Further rows for the rule, whose shape has been checked.
     """
-    subjects = tuple(sorted(inputs.of[0].live, key=_rank))
+    subjects = tuple(sorted(inputs.of[0].live, key=RANK))
     if not subjects:
         return Output()
     over = beside_of(inputs, "clip_over") if "clip_over" in inputs.refs else subjects
@@ -211,7 +214,7 @@ def fold_model(rule: Aggregation, inputs: Inputs, beside: tuple[Subject, ...] = 
 def beside_of(inputs: Inputs, reference: str) -> tuple[Subject, ...]:
     """Return the live updates of the right shape behind a rule's reference, in order."""
     found = inputs.refs[reference].live if reference in inputs.refs else ()
-    return tuple(each for each in sorted(found, key=_rank) if _is_shaped(each, inputs))
+    return tuple(each for each in sorted(found, key=RANK) if shape_of(each, inputs) != SHAPE)
 
 
 def counts_of(subjects: Sequence[Subject], inputs: Inputs) -> tuple[int, ...]:
@@ -254,9 +257,16 @@ def bench_of(inputs: Inputs) -> tuple[Workbench, ModelSpec]:
     return inputs.workbench, inputs.model
 
 
+def shape_of(subject: Subject, inputs: Inputs, limit: int = DEFAULT_LIMIT) -> str:
+    """Return what is wrong with a subject's update: see `Workbench.check_update`."""
+    bench, model = bench_of(inputs)
+    size = subject.columns[0] if subject.columns else 0
+    return bench.check_update(subject.id, size, model, limit)
+
+
 def _weigh(rule: Aggregation, geometry: Geometry) -> Weights | str:
     """Return the weights, or why the round is void."""
-    if any(not _is_shaped(each, geometry.inputs) for each in geometry.updates):
+    if any(shape_of(each, geometry.inputs) == SHAPE for each in geometry.updates):
         return "wrong-shape"
     counts = counts_of(geometry.updates, geometry.inputs)
     if not any(counts):
@@ -269,16 +279,6 @@ def _weigh(rule: Aggregation, geometry: Geometry) -> Weights | str:
         return "no-weight"
     headroom = weights.bound * weights.divisor + 2 * weights.divisor < HEADROOM
     return weights if headroom else "headroom"
-
-
-def _is_shaped(subject: Subject, inputs: Inputs) -> bool:
-    bench, model = bench_of(inputs)
-    size = subject.columns[0] if subject.columns else 0
-    return bench.check_update(subject.id, size, model) != SHAPE
-
-
-def _rank(subject: Subject) -> tuple[bytes, str, str]:
-    return subject.id, subject.author, subject.group
 
 
 def _weight(subject: Subject) -> int:

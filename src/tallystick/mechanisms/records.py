@@ -124,6 +124,11 @@ class Subject(Record):
         """Whether later stages still count this subject."""
         return self.verdict == ACCEPTED
 
+    @property
+    def rank(self) -> tuple[bytes, str, str]:
+        """Where it stands among others: what ties go by, and what names it in a list."""
+        return self.id, self.author, self.group
+
 
 class Pay(Record, tag="p"):
     """Pay ``micros`` from the task's escrow to a member when the round completes."""

@@ -1,17 +1,43 @@
-"""Artefacts as subjects: shared by the rules that collect them."""
+"""What rules that collect artefacts share: how they are listed, and submissions under privacy."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
 
 from tallystick.mechanisms import reasons
 from tallystick.mechanisms.draws import ticket
-from tallystick.mechanisms.records import ACCEPTED, Artefact, Subject
+from tallystick.mechanisms.records import ACCEPTED, Artefact, Output, Subject
+from tallystick.mechanisms.rule import Place
 
 if TYPE_CHECKING:
-    from tallystick.mechanisms.rule import Held, Inputs
+    from tallystick.mechanisms.rule import Desk, Held, Inputs
+    from tallystick.mechanisms.theory.protection import Protection
 
-__all__ = ["list_artefacts"]
+__all__ = ["PrivateSubmission", "list_artefacts"]
+
+
+class PrivateSubmission(ABC):
+    """A rule by which members submit updates that are protected on their own side."""
+
+    __slots__ = ()
+
+    place: ClassVar[Place] = Place.LOCAL
+    record: ClassVar[type[Artefact]] = Artefact
+    refs: ClassVar[tuple[str, ...]] = ("data",)
+
+    @property
+    @abstractmethod
+    def protection(self) -> Protection:
+        """What happens on the member's side."""
+
+    def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:
+        """See `Rule.fold`."""
+        return Output(list_artefacts(records, inputs))
+
+    def act(self, inputs: Inputs, desk: Desk) -> Artefact:
+        """See `LocalRule.act`."""
+        return desk.train(inputs, self.protection)
 
 
 def list_artefacts(records: tuple[Held, ...], inputs: Inputs) -> tuple[Subject, ...]:

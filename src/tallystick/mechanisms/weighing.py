@@ -1,6 +1,10 @@
-"""What weighers share: how many liars a rule allows for, how rows are brought to a length."""
+"""What aggregation rules share: their base, how many liars they allow for, rows of one length."""
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import ClassVar, Self
 
 from tallystick.mechanisms.aggregation import (
     Geometry,
@@ -8,8 +12,11 @@ from tallystick.mechanisms.aggregation import (
     Row,
     Rows,
     Weights,
+    fold_model,
     median_of,
 )
+from tallystick.mechanisms.records import Attestation, Output, Subject
+from tallystick.mechanisms.rule import Held, Inputs, Place
 from tallystick.tensors.arithmetic import mean_rows, norm_of
 from tallystick.tensors.geometry import SHARE_BITS
 
@@ -18,6 +25,7 @@ __all__ = [
     "SCALE_BITS",
     "UNIT",
     "WHOLE",
+    "ModelRule",
     "check_tolerance",
     "clipping_scales",
     "combine_mean",
@@ -32,6 +40,42 @@ UNIT = 1 << SCALE_BITS
 WHOLE = 1 << SHARE_BITS
 A_THIRD = -1  # as `f`: as many as are less than a third
 LARGEST = 2**31 - 1
+
+
+class ModelRule(ABC):
+    """An aggregation rule: it adds its id and how it weighs, and differs where it has to.
+
+    See `tallystick.mechanisms.rule.Rule` and `tallystick.mechanisms.aggregation.Aggregation`.
+    """
+
+    __slots__ = ()
+
+    place: ClassVar[Place] = Place.ATTESTED
+    record: ClassVar[type[Attestation]] = Attestation
+    refs: ClassVar[tuple[str, ...]] = ()
+    yields_model: ClassVar[bool] = True
+    needs_model: ClassVar[bool] = True
+
+    @abstractmethod
+    def weigh(self, geometry: Geometry, counts: tuple[int, ...]) -> Weights:
+        """See `Aggregation.weigh`."""
+
+    def combine(self, rows: Rows, weights: Weights) -> Row:
+        """See `Aggregation.combine`: the rounded weighted mean."""
+        return combine_mean(rows, weights)
+
+    def beside(self, inputs: Inputs) -> tuple[Subject, ...]:  # noqa: ARG002 - for rules to use
+        """Return further rows for the rule, whose shape has been checked."""
+        return ()
+
+    def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:  # noqa: ARG002 - attested
+        """See `Rule.fold`."""
+        return fold_model(self, inputs, self.beside(inputs))
+
+    @classmethod
+    def examples(cls) -> Iterable[Self]:
+        """See `Rule.examples`."""
+        return [cls()]
 
 
 def check_tolerance(f: int) -> None:

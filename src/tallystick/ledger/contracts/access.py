@@ -139,10 +139,7 @@ def check_right(state: State, context: Context, digest: bytes, verb: Verb) -> re
     if not has_right(state, digest, context.sender, verb, context.time):
         msg = f"'{context.sender}' has no token to {verb} this"
         raise NoTokenError(msg)
-    if row.erased:
-        msg = "it was erased"
-        raise registry.SpentPointerError(msg)
-    return row
+    return _unerased(row)
 
 
 def handle_grant(state: State, context: Context, message: GrantToken) -> tuple[Event, ...]:
@@ -189,6 +186,10 @@ def _own(state: State, context: Context, digest: bytes) -> registry.Pointer:
     if row.owner != context.sender:
         msg = f"'{context.sender}' does not own this"
         raise NoTokenError(msg)
+    return _unerased(row)
+
+
+def _unerased(row: registry.Pointer) -> registry.Pointer:
     if row.erased:
         msg = "it was erased"
         raise registry.SpentPointerError(msg)

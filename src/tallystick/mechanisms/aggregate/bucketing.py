@@ -14,21 +14,18 @@ from tallystick.mechanisms.aggregation import (
     Row,
     Rows,
     Weights,
-    fold_model,
 )
 from tallystick.mechanisms.draws import ticket
 from tallystick.mechanisms.mixing import check_after, combine_mixed, weigh_mixed
-from tallystick.mechanisms.records import Attestation, Output
 from tallystick.mechanisms.registry import register
-from tallystick.mechanisms.rule import Held, Inputs, Place
-from tallystick.mechanisms.weighing import A_THIRD, check_tolerance, tolerated
+from tallystick.mechanisms.weighing import A_THIRD, ModelRule, check_tolerance, tolerated
 
 __all__ = ["Bucketing"]
 
 
 @register
 @dataclass(frozen=True, slots=True)
-class Bucketing:
+class Bucketing(ModelRule):
     """Average updates in buckets of `s` drawn by the task's beacon, then combine these.
 
     Honest updates differ where data differ, and robust rules take it for lies; their averages
@@ -59,11 +56,6 @@ class Bucketing:
     """
 
     id: ClassVar[str] = "aggregate/bucketing/1"
-    place: ClassVar[Place] = Place.ATTESTED
-    record: ClassVar[type[Attestation]] = Attestation
-    refs: ClassVar[tuple[str, ...]] = ()
-    yields_model: ClassVar[bool] = True
-    needs_model: ClassVar[bool] = True
 
     s: int = 2
     then: str = "aggregate/median/1"
@@ -102,10 +94,6 @@ class Bucketing:
     def combine(self, rows: Rows, weights: Weights) -> Row:
         """See `Aggregation.combine`."""
         return combine_mixed(self.then, self.f, rows, weights)
-
-    def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:  # noqa: ARG002 - attested
-        """See `Rule.fold`."""
-        return fold_model(self, inputs)
 
     @classmethod
     def examples(cls) -> Iterable[Self]:

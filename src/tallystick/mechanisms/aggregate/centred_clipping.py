@@ -8,17 +8,14 @@ from typing import ClassVar, Self
 
 from tallystick.mechanisms.aggregation import (
     Geometry,
-    Row,
-    Rows,
     Weights,
     bench_of,
-    fold_model,
     median_of,
 )
-from tallystick.mechanisms.records import Attestation, Output, Subject
+from tallystick.mechanisms.records import Subject
 from tallystick.mechanisms.registry import register
-from tallystick.mechanisms.rule import Held, Inputs, Place
-from tallystick.mechanisms.weighing import SCALE_BITS, UNIT, WHOLE, combine_mean
+from tallystick.mechanisms.rule import Inputs
+from tallystick.mechanisms.weighing import SCALE_BITS, UNIT, WHOLE, ModelRule
 from tallystick.tensors.arithmetic import NORM_GUARD_BITS, norm_of
 from tallystick.tensors.geometry import Gram, shares_of, squared_distances_to
 
@@ -27,7 +24,7 @@ __all__ = ["CentredClipping", "clipped_shares"]
 
 @register
 @dataclass(frozen=True, slots=True)
-class CentredClipping:
+class CentredClipping(ModelRule):
     """Average how the updates differ from a centre, each difference shortened to a radius.
 
     The centre is the last change of the model, named by the reference ``centre`` (as a rule
@@ -58,11 +55,7 @@ class CentredClipping:
     """
 
     id: ClassVar[str] = "aggregate/centred-clipping/1"
-    place: ClassVar[Place] = Place.ATTESTED
-    record: ClassVar[type[Attestation]] = Attestation
     refs: ClassVar[tuple[str, ...]] = ("centre",)
-    yields_model: ClassVar[bool] = True
-    needs_model: ClassVar[bool] = True
 
     radius: int = 0
     iterations: int = 1
@@ -87,13 +80,9 @@ class CentredClipping:
         )
         return Weights(shares, WHOLE, geometry.bound)
 
-    def combine(self, rows: Rows, weights: Weights) -> Row:
-        """See `Aggregation.combine`."""
-        return combine_mean(rows, weights)
-
-    def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:  # noqa: ARG002 - attested
-        """See `Rule.fold`."""
-        return fold_model(self, inputs, beside=_last_change(inputs))
+    def beside(self, inputs: Inputs) -> tuple[Subject, ...]:
+        """See `ModelRule.beside`."""
+        return _last_change(inputs)
 
     @classmethod
     def examples(cls) -> Iterable[Self]:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
-from tallystick.mechanisms.aggregation import Geometry, Row, Rows, Weights, fold_model
-from tallystick.mechanisms.records import Attestation, Output
+from tallystick.mechanisms.aggregation import Geometry, Weights
 from tallystick.mechanisms.registry import register
-from tallystick.mechanisms.rule import Held, Inputs, Place
-from tallystick.mechanisms.weighing import UNIT, clipping_scales, combine_mean
+from tallystick.mechanisms.weighing import UNIT, ModelRule, clipping_scales
 
 __all__ = ["ClippedMean"]
 
 
 @register
 @dataclass(frozen=True, slots=True)
-class ClippedMean:
+class ClippedMean(ModelRule):
     """Average the updates after shortening each to the median length of all screened ones.
 
     A long update then moves the model no further than an ordinary one. The median is over the
@@ -42,27 +39,10 @@ class ClippedMean:
     """
 
     id: ClassVar[str] = "aggregate/clipped-mean/1"
-    place: ClassVar[Place] = Place.ATTESTED
-    record: ClassVar[type[Attestation]] = Attestation
     refs: ClassVar[tuple[str, ...]] = ("clip_over",)
-    yields_model: ClassVar[bool] = True
-    needs_model: ClassVar[bool] = True
 
     def weigh(self, geometry: Geometry, counts: tuple[int, ...]) -> Weights:
         """See `Aggregation.weigh`."""
         pairs = zip(clipping_scales(geometry), counts, strict=True)
         factors = tuple(scale * count for scale, count in pairs)
         return Weights(factors, UNIT * sum(counts), geometry.bound)
-
-    def combine(self, rows: Rows, weights: Weights) -> Row:
-        """See `Aggregation.combine`."""
-        return combine_mean(rows, weights)
-
-    def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:  # noqa: ARG002 - attested
-        """See `Rule.fold`."""
-        return fold_model(self, inputs)
-
-    @classmethod
-    def examples(cls) -> Iterable[Self]:
-        """See `Rule.examples`."""
-        return [cls()]

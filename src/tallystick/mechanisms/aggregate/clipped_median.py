@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
-from tallystick.mechanisms.aggregation import Geometry, Row, Rows, Weights, fold_model
-from tallystick.mechanisms.records import Attestation, Output
+from tallystick.mechanisms.aggregation import Geometry, Row, Rows, Weights
 from tallystick.mechanisms.registry import register
-from tallystick.mechanisms.rule import Held, Inputs, Place
-from tallystick.mechanisms.weighing import SCALE_BITS, UNIT, clipping_scales
+from tallystick.mechanisms.weighing import SCALE_BITS, UNIT, ModelRule, clipping_scales
 from tallystick.tensors.arithmetic import scale_rows
 from tallystick.tensors.order import median_rows
 
@@ -19,7 +16,7 @@ __all__ = ["ClippedMedian"]
 
 @register
 @dataclass(frozen=True, slots=True)
-class ClippedMedian:
+class ClippedMedian(ModelRule):
     """Take the median of each coordinate after shortening updates to the median length.
 
     The median is over the stage ``clip_over``, as in `ClippedMean`.
@@ -43,11 +40,7 @@ class ClippedMedian:
     """
 
     id: ClassVar[str] = "aggregate/clipped-median/1"
-    place: ClassVar[Place] = Place.ATTESTED
-    record: ClassVar[type[Attestation]] = Attestation
     refs: ClassVar[tuple[str, ...]] = ("clip_over",)
-    yields_model: ClassVar[bool] = True
-    needs_model: ClassVar[bool] = True
 
     def weigh(self, geometry: Geometry, counts: tuple[int, ...]) -> Weights:
         """See `Aggregation.weigh`."""
@@ -56,12 +49,3 @@ class ClippedMedian:
     def combine(self, rows: Rows, weights: Weights) -> Row:
         """See `Aggregation.combine`."""
         return median_rows(scale_rows(rows, weights.factors, SCALE_BITS))
-
-    def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:  # noqa: ARG002 - attested
-        """See `Rule.fold`."""
-        return fold_model(self, inputs)
-
-    @classmethod
-    def examples(cls) -> Iterable[Self]:
-        """See `Rule.examples`."""
-        return [cls()]

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
-from tallystick.mechanisms.aggregation import Geometry, Row, Rows, Weights, fold_model
-from tallystick.mechanisms.records import Attestation, Output
+from tallystick.mechanisms.aggregation import Geometry, Weights
 from tallystick.mechanisms.registry import register
-from tallystick.mechanisms.rule import Held, Inputs, Place
-from tallystick.mechanisms.weighing import UNIT, combine_mean, equal_scales, scaled_bound
+from tallystick.mechanisms.weighing import UNIT, ModelRule, equal_scales, scaled_bound
 
 __all__ = ["EqualNorm"]
 
 
 @register
 @dataclass(frozen=True, slots=True)
-class EqualNorm:
+class EqualNorm(ModelRule):
     """Average the updates after bringing each to the median length of all screened ones.
 
     Only directions vote. The median is over the stage ``clip_over``, as in ``clipped-mean``; unlike
@@ -36,27 +33,10 @@ class EqualNorm:
     """
 
     id: ClassVar[str] = "aggregate/equal-norm/1"
-    place: ClassVar[Place] = Place.ATTESTED
-    record: ClassVar[type[Attestation]] = Attestation
     refs: ClassVar[tuple[str, ...]] = ("clip_over",)
-    yields_model: ClassVar[bool] = True
-    needs_model: ClassVar[bool] = True
 
     def weigh(self, geometry: Geometry, counts: tuple[int, ...]) -> Weights:
         """See `Aggregation.weigh`."""
         scales = equal_scales(geometry)
         factors = tuple(scale * count for scale, count in zip(scales, counts, strict=True))
         return Weights(factors, UNIT * sum(counts), scaled_bound(geometry, scales))
-
-    def combine(self, rows: Rows, weights: Weights) -> Row:
-        """See `Aggregation.combine`."""
-        return combine_mean(rows, weights)
-
-    def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:  # noqa: ARG002 - attested
-        """See `Rule.fold`."""
-        return fold_model(self, inputs)
-
-    @classmethod
-    def examples(cls) -> Iterable[Self]:
-        """See `Rule.examples`."""
-        return [cls()]

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from tallystick.mechanisms.aggregation import (
     Geometry,
     NotEnoughUpdatesError,
-    Row,
-    Rows,
     Weights,
     beside_of,
-    fold_model,
 )
-from tallystick.mechanisms.records import Attestation, Output
+from tallystick.mechanisms.records import Subject
 from tallystick.mechanisms.registry import register
-from tallystick.mechanisms.rule import Held, Inputs, Place
-from tallystick.mechanisms.weighing import SCALE_BITS, WHOLE, combine_mean, equal_scales
+from tallystick.mechanisms.rule import Inputs
+from tallystick.mechanisms.weighing import SCALE_BITS, WHOLE, ModelRule, equal_scales
 from tallystick.tensors.arithmetic import cosine_ppm, norm_of
 from tallystick.tensors.geometry import shares_of
 
@@ -27,7 +23,7 @@ __all__ = ["FLTrust"]
 
 @register
 @dataclass(frozen=True, slots=True)
-class FLTrust:
+class FLTrust(ModelRule):
     """Average updates of the root update's length, weighed by their cosine to it, if positive.
 
     The root update is that of members whom everybody trusts with a small clean data set: the
@@ -48,11 +44,7 @@ class FLTrust:
     """
 
     id: ClassVar[str] = "aggregate/fltrust/1"
-    place: ClassVar[Place] = Place.ATTESTED
-    record: ClassVar[type[Attestation]] = Attestation
     refs: ClassVar[tuple[str, ...]] = ("root",)
-    yields_model: ClassVar[bool] = True
-    needs_model: ClassVar[bool] = True
 
     def weigh(
         self,
@@ -78,15 +70,6 @@ class FLTrust:
         reach = sum(share * each for share, each in zip(shares, geometry.largest, strict=False))
         return Weights((*shares, *(0,) * roots), WHOLE, reach // WHOLE + 1)
 
-    def combine(self, rows: Rows, weights: Weights) -> Row:
-        """See `Aggregation.combine`."""
-        return combine_mean(rows, weights)
-
-    def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:  # noqa: ARG002 - attested
-        """See `Rule.fold`."""
-        return fold_model(self, inputs, beside=beside_of(inputs, "root"))
-
-    @classmethod
-    def examples(cls) -> Iterable[Self]:
-        """See `Rule.examples`."""
-        return [cls()]
+    def beside(self, inputs: Inputs) -> tuple[Subject, ...]:
+        """See `ModelRule.beside`."""
+        return beside_of(inputs, "root")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
-from tallystick.mechanisms.aggregation import Geometry, Row, Rows, Weights, beside_of, fold_model
-from tallystick.mechanisms.records import Attestation, Output, Subject
+from tallystick.mechanisms.aggregation import Geometry, Weights, beside_of
+from tallystick.mechanisms.records import Subject
 from tallystick.mechanisms.registry import register
-from tallystick.mechanisms.rule import Held, Inputs, Place
-from tallystick.mechanisms.weighing import WHOLE, combine_mean
+from tallystick.mechanisms.rule import Inputs
+from tallystick.mechanisms.weighing import WHOLE, ModelRule
 from tallystick.tensors.arithmetic import PPM, cosine_ppm
 from tallystick.tensors.geometry import mixed_products, shares_of
 
@@ -25,7 +24,7 @@ HALF = PPM // 2
 
 @register
 @dataclass(frozen=True, slots=True)
-class FoolsGold:
+class FoolsGold(ModelRule):
     """Average the updates, each weighed by how little its author's history resembles another's.
 
     Many identities of one attacker pull one way; honest members differ. A history is the sum of the
@@ -51,11 +50,7 @@ class FoolsGold:
     """
 
     id: ClassVar[str] = "aggregate/foolsgold/1"
-    place: ClassVar[Place] = Place.ATTESTED
-    record: ClassVar[type[Attestation]] = Attestation
     refs: ClassVar[tuple[str, ...]] = HISTORY
-    yields_model: ClassVar[bool] = True
-    needs_model: ClassVar[bool] = True
 
     def weigh(
         self,
@@ -83,18 +78,9 @@ class FoolsGold:
         factors = (*shares, *(0,) * len(geometry.beside))
         return Weights(factors, WHOLE if whole else 0, geometry.bound)
 
-    def combine(self, rows: Rows, weights: Weights) -> Row:
-        """See `Aggregation.combine`."""
-        return combine_mean(rows, weights)
-
-    def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:  # noqa: ARG002 - attested
-        """See `Rule.fold`."""
-        return fold_model(self, inputs, beside=_history(inputs))
-
-    @classmethod
-    def examples(cls) -> Iterable[Self]:
-        """See `Rule.examples`."""
-        return [cls()]
+    def beside(self, inputs: Inputs) -> tuple[Subject, ...]:
+        """See `ModelRule.beside`."""
+        return _history(inputs)
 
 
 def foolsgold_trust(cosines: list[list[int]]) -> list[int]:

@@ -6,11 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from tallystick.mechanisms.aggregation import Geometry, Row, Rows, Weights, fold_model
-from tallystick.mechanisms.records import Attestation, Output
+from tallystick.mechanisms.aggregation import Geometry, Weights
 from tallystick.mechanisms.registry import register
-from tallystick.mechanisms.rule import Held, Inputs, Place
-from tallystick.mechanisms.weighing import combine_mean
+from tallystick.mechanisms.weighing import ModelRule
 from tallystick.tensors.arithmetic import NORM_GUARD_BITS, norm_of
 from tallystick.tensors.geometry import Gram, shares_of, squared_distances_to
 
@@ -22,7 +20,7 @@ GUARD_BITS = 64
 
 @register
 @dataclass(frozen=True, slots=True)
-class GeometricMedian:
+class GeometricMedian(ModelRule):
     """Approximate the geometric median by a fixed number of Weiszfeld's steps.
 
     It begins at the mean. Each step averages the updates anew, each with the inverse of its
@@ -50,11 +48,6 @@ class GeometricMedian:
     """
 
     id: ClassVar[str] = "aggregate/geometric-median/1"
-    place: ClassVar[Place] = Place.ATTESTED
-    record: ClassVar[type[Attestation]] = Attestation
-    refs: ClassVar[tuple[str, ...]] = ()
-    yields_model: ClassVar[bool] = True
-    needs_model: ClassVar[bool] = True
 
     iterations: int = 32
 
@@ -72,14 +65,6 @@ class GeometricMedian:
         """See `Aggregation.weigh`."""
         shares = weiszfeld_shares(geometry.gram, self.iterations)
         return Weights(shares, sum(shares), geometry.bound)
-
-    def combine(self, rows: Rows, weights: Weights) -> Row:
-        """See `Aggregation.combine`."""
-        return combine_mean(rows, weights)
-
-    def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:  # noqa: ARG002 - attested
-        """See `Rule.fold`."""
-        return fold_model(self, inputs)
 
     @classmethod
     def examples(cls) -> Iterable[Self]:

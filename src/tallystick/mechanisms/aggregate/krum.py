@@ -9,15 +9,15 @@ from typing import ClassVar, Self
 from tallystick.mechanisms.aggregation import (
     Geometry,
     NotEnoughUpdatesError,
-    Row,
-    Rows,
     Weights,
-    fold_model,
 )
-from tallystick.mechanisms.records import Attestation, Output
 from tallystick.mechanisms.registry import register
-from tallystick.mechanisms.rule import Held, Inputs, Place
-from tallystick.mechanisms.weighing import A_THIRD, check_tolerance, combine_mean, tolerated
+from tallystick.mechanisms.weighing import (
+    A_THIRD,
+    ModelRule,
+    check_tolerance,
+    tolerated,
+)
 from tallystick.tensors.geometry import nearest, squared_distances
 
 __all__ = ["Krum", "krum_ranking"]
@@ -25,7 +25,7 @@ __all__ = ["Krum", "krum_ranking"]
 
 @register
 @dataclass(frozen=True, slots=True)
-class Krum:
+class Krum(ModelRule):
     """Take the update with the smallest sum of squared distances to its n - f - 2 nearest others.
 
     A majority of honest updates lies close together; an update that is close to that many others
@@ -49,11 +49,6 @@ class Krum:
     """
 
     id: ClassVar[str] = "aggregate/krum/1"
-    place: ClassVar[Place] = Place.ATTESTED
-    record: ClassVar[type[Attestation]] = Attestation
-    refs: ClassVar[tuple[str, ...]] = ()
-    yields_model: ClassVar[bool] = True
-    needs_model: ClassVar[bool] = True
 
     f: int = A_THIRD
 
@@ -70,14 +65,6 @@ class Krum:
         chosen = krum_ranking(geometry, self.f)[0]
         factors = tuple(int(at == chosen) for at in range(len(geometry.largest)))
         return Weights(factors, 1, geometry.bound)
-
-    def combine(self, rows: Rows, weights: Weights) -> Row:
-        """See `Aggregation.combine`."""
-        return combine_mean(rows, weights)
-
-    def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:  # noqa: ARG002 - attested
-        """See `Rule.fold`."""
-        return fold_model(self, inputs)
 
     @classmethod
     def examples(cls) -> Iterable[Self]:

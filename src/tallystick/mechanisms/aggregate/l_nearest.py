@@ -14,17 +14,14 @@ from tallystick.mechanisms.aggregation import (
     Rows,
     Weights,
     bench_of,
-    fold_model,
 )
-from tallystick.mechanisms.records import Attestation, Output
 from tallystick.mechanisms.registry import register
-from tallystick.mechanisms.rule import Held, Inputs, Place
 from tallystick.mechanisms.weighing import (
     A_THIRD,
     SCALE_BITS,
     UNIT,
+    ModelRule,
     check_tolerance,
-    combine_mean,
     equal_scales,
     scaled_bound,
     tolerated,
@@ -39,7 +36,7 @@ REFERENCES = ("sum", "median")
 
 @register
 @dataclass(frozen=True, slots=True)
-class LNearest:
+class LNearest(ModelRule):
     """Bring all updates to one length, and average the `l` closest in angle to a reference.
 
     As published, the reference is the sum of what came in, so that one update long enough decides
@@ -72,11 +69,7 @@ class LNearest:
     """
 
     id: ClassVar[str] = "aggregate/l-nearest/1"
-    place: ClassVar[Place] = Place.ATTESTED
-    record: ClassVar[type[Attestation]] = Attestation
     refs: ClassVar[tuple[str, ...]] = ("clip_over",)
-    yields_model: ClassVar[bool] = True
-    needs_model: ClassVar[bool] = True
 
     l: int = 0  # noqa: E741 - the paper's letter
     f: int = A_THIRD
@@ -111,14 +104,6 @@ class LNearest:
             along = _along_median(geometry, scales)
         return _nearest(geometry, along, scales, chosen)
 
-    def combine(self, rows: Rows, weights: Weights) -> Row:
-        """See `Aggregation.combine`."""
-        return combine_mean(rows, weights)
-
-    def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:  # noqa: ARG002 - attested
-        """See `Rule.fold`."""
-        return fold_model(self, inputs)
-
     @classmethod
     def examples(cls) -> Iterable[Self]:
         """See `Rule.examples`."""
@@ -127,7 +112,7 @@ class LNearest:
 
 @register
 @dataclass(frozen=True, slots=True)
-class LNearestAsPublished:
+class LNearestAsPublished(ModelRule):
     """Average the `l` updates closest in angle to the sum of all, whatever their lengths.
 
     It fails where its paper is wrong: one update of twenty, long enough, defines what is near. Use
@@ -152,11 +137,6 @@ class LNearestAsPublished:
     """
 
     id: ClassVar[str] = "aggregate/l-nearest-as-published/1"
-    place: ClassVar[Place] = Place.ATTESTED
-    record: ClassVar[type[Attestation]] = Attestation
-    refs: ClassVar[tuple[str, ...]] = ()
-    yields_model: ClassVar[bool] = True
-    needs_model: ClassVar[bool] = True
 
     l: int = 10  # noqa: E741 - the paper's letter
 
@@ -175,14 +155,6 @@ class LNearestAsPublished:
         scales = (UNIT,) * len(geometry.updates)
         chosen = min(self.l, len(scales))
         return _nearest(geometry, _along_sum(geometry, scales), scales, chosen)
-
-    def combine(self, rows: Rows, weights: Weights) -> Row:
-        """See `Aggregation.combine`."""
-        return combine_mean(rows, weights)
-
-    def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:  # noqa: ARG002 - attested
-        """See `Rule.fold`."""
-        return fold_model(self, inputs)
 
     @classmethod
     def examples(cls) -> Iterable[Self]:

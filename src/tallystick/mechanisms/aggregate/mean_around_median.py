@@ -6,11 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from tallystick.mechanisms.aggregation import Geometry, Row, Rows, Weights, fold_model
-from tallystick.mechanisms.records import Attestation, Output
+from tallystick.mechanisms.aggregation import Geometry, Row, Rows, Weights
 from tallystick.mechanisms.registry import register
-from tallystick.mechanisms.rule import Held, Inputs, Place
-from tallystick.mechanisms.weighing import A_THIRD, check_tolerance, equal_weights, tolerated
+from tallystick.mechanisms.weighing import (
+    A_THIRD,
+    ModelRule,
+    check_tolerance,
+    equal_weights,
+    tolerated,
+)
 from tallystick.tensors.order import around_median_rows
 
 __all__ = ["MeanAroundMedian"]
@@ -18,7 +22,7 @@ __all__ = ["MeanAroundMedian"]
 
 @register
 @dataclass(frozen=True, slots=True)
-class MeanAroundMedian:
+class MeanAroundMedian(ModelRule):
     """Average each coordinate after dropping the `f` values furthest from its median.
 
     Where a trimmed mean drops as many honest values as there may be others, on both sides, this
@@ -49,11 +53,6 @@ class MeanAroundMedian:
     """
 
     id: ClassVar[str] = "aggregate/mean-around-median/1"
-    place: ClassVar[Place] = Place.ATTESTED
-    record: ClassVar[type[Attestation]] = Attestation
-    refs: ClassVar[tuple[str, ...]] = ()
-    yields_model: ClassVar[bool] = True
-    needs_model: ClassVar[bool] = True
 
     f: int = A_THIRD
 
@@ -72,10 +71,6 @@ class MeanAroundMedian:
     def combine(self, rows: Rows, weights: Weights) -> Row:  # noqa: ARG002 - all count the same
         """See `Aggregation.combine`."""
         return around_median_rows(rows, tolerated(self.f, len(rows)))
-
-    def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:  # noqa: ARG002 - attested
-        """See `Rule.fold`."""
-        return fold_model(self, inputs)
 
     @classmethod
     def examples(cls) -> Iterable[Self]:

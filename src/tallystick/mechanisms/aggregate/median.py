@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
-from tallystick.mechanisms.aggregation import Geometry, Row, Rows, Weights, fold_model
-from tallystick.mechanisms.records import Attestation, Output
+from tallystick.mechanisms.aggregation import Geometry, Row, Rows, Weights
 from tallystick.mechanisms.registry import register
-from tallystick.mechanisms.rule import Held, Inputs, Place
-from tallystick.mechanisms.weighing import UNIT
+from tallystick.mechanisms.weighing import UNIT, ModelRule
 from tallystick.tensors.order import median_rows
 
 __all__ = ["Median"]
@@ -18,7 +15,7 @@ __all__ = ["Median"]
 
 @register
 @dataclass(frozen=True, slots=True)
-class Median:
+class Median(ModelRule):
     """Take the median of each coordinate.
 
     Notes
@@ -39,11 +36,6 @@ class Median:
     """
 
     id: ClassVar[str] = "aggregate/median/1"
-    place: ClassVar[Place] = Place.ATTESTED
-    record: ClassVar[type[Attestation]] = Attestation
-    refs: ClassVar[tuple[str, ...]] = ()
-    yields_model: ClassVar[bool] = True
-    needs_model: ClassVar[bool] = True
 
     def weigh(self, geometry: Geometry, counts: tuple[int, ...]) -> Weights:
         """See `Aggregation.weigh`: nobody is shortened."""
@@ -52,12 +44,3 @@ class Median:
     def combine(self, rows: Rows, weights: Weights) -> Row:  # noqa: ARG002 - all count the same
         """See `Aggregation.combine`."""
         return median_rows(rows)
-
-    def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:  # noqa: ARG002 - attested
-        """See `Rule.fold`."""
-        return fold_model(self, inputs)
-
-    @classmethod
-    def examples(cls) -> Iterable[Self]:
-        """See `Rule.examples`."""
-        return [cls()]

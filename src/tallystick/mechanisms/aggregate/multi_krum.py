@@ -10,22 +10,22 @@ from tallystick.mechanisms.aggregate.krum import krum_ranking
 from tallystick.mechanisms.aggregation import (
     Geometry,
     NotEnoughUpdatesError,
-    Row,
-    Rows,
     Weights,
-    fold_model,
 )
-from tallystick.mechanisms.records import Attestation, Output
 from tallystick.mechanisms.registry import register
-from tallystick.mechanisms.rule import Held, Inputs, Place
-from tallystick.mechanisms.weighing import A_THIRD, check_tolerance, combine_mean, tolerated
+from tallystick.mechanisms.weighing import (
+    A_THIRD,
+    ModelRule,
+    check_tolerance,
+    tolerated,
+)
 
 __all__ = ["MultiKrum"]
 
 
 @register
 @dataclass(frozen=True, slots=True)
-class MultiKrum:
+class MultiKrum(ModelRule):
     """Average the `m` updates with the best scores, as `Krum` scores.
 
     Parameters
@@ -48,11 +48,6 @@ class MultiKrum:
     """
 
     id: ClassVar[str] = "aggregate/multi-krum/1"
-    place: ClassVar[Place] = Place.ATTESTED
-    record: ClassVar[type[Attestation]] = Attestation
-    refs: ClassVar[tuple[str, ...]] = ()
-    yields_model: ClassVar[bool] = True
-    needs_model: ClassVar[bool] = True
 
     f: int = A_THIRD
     m: int = 0
@@ -78,14 +73,6 @@ class MultiKrum:
         chosen = set(ranking[:m])
         factors = tuple(int(at in chosen) for at in range(len(ranking)))
         return Weights(factors, m, geometry.bound)
-
-    def combine(self, rows: Rows, weights: Weights) -> Row:
-        """See `Aggregation.combine`."""
-        return combine_mean(rows, weights)
-
-    def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:  # noqa: ARG002 - attested
-        """See `Rule.fold`."""
-        return fold_model(self, inputs)
 
     @classmethod
     def examples(cls) -> Iterable[Self]:

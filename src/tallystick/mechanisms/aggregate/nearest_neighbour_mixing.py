@@ -13,13 +13,10 @@ from tallystick.mechanisms.aggregation import (
     Row,
     Rows,
     Weights,
-    fold_model,
 )
 from tallystick.mechanisms.mixing import check_after, combine_mixed, weigh_mixed
-from tallystick.mechanisms.records import Attestation, Output
 from tallystick.mechanisms.registry import register
-from tallystick.mechanisms.rule import Held, Inputs, Place
-from tallystick.mechanisms.weighing import A_THIRD, check_tolerance, tolerated
+from tallystick.mechanisms.weighing import A_THIRD, ModelRule, check_tolerance, tolerated
 from tallystick.tensors.geometry import nearest, squared_distances
 
 __all__ = ["NearestNeighbourMixing"]
@@ -27,7 +24,7 @@ __all__ = ["NearestNeighbourMixing"]
 
 @register
 @dataclass(frozen=True, slots=True)
-class NearestNeighbourMixing:
+class NearestNeighbourMixing(ModelRule):
     """Replace each update by the mean of the n - f nearest to it, then combine these.
 
     Honest updates differ where data differ, and robust rules take it for lies. Mixtures differ
@@ -55,11 +52,6 @@ class NearestNeighbourMixing:
     """
 
     id: ClassVar[str] = "aggregate/nearest-neighbour-mixing/1"
-    place: ClassVar[Place] = Place.ATTESTED
-    record: ClassVar[type[Attestation]] = Attestation
-    refs: ClassVar[tuple[str, ...]] = ()
-    yields_model: ClassVar[bool] = True
-    needs_model: ClassVar[bool] = True
 
     then: str = "aggregate/median/1"
     f: int = A_THIRD
@@ -87,10 +79,6 @@ class NearestNeighbourMixing:
     def combine(self, rows: Rows, weights: Weights) -> Row:
         """See `Aggregation.combine`."""
         return combine_mixed(self.then, tolerated(self.f, len(rows)), rows, weights)
-
-    def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:  # noqa: ARG002 - attested
-        """See `Rule.fold`."""
-        return fold_model(self, inputs)
 
     @classmethod
     def examples(cls) -> Iterable[Self]:

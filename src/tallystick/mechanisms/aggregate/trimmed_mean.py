@@ -6,11 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from tallystick.mechanisms.aggregation import Geometry, Row, Rows, Weights, fold_model
-from tallystick.mechanisms.records import Attestation, Output
+from tallystick.mechanisms.aggregation import Geometry, Row, Rows, Weights
 from tallystick.mechanisms.registry import register
-from tallystick.mechanisms.rule import Held, Inputs, Place
-from tallystick.mechanisms.weighing import A_THIRD, check_tolerance, equal_weights, tolerated
+from tallystick.mechanisms.weighing import (
+    A_THIRD,
+    ModelRule,
+    check_tolerance,
+    equal_weights,
+    tolerated,
+)
 from tallystick.tensors.order import trimmed_mean_rows
 
 __all__ = ["TrimmedMean"]
@@ -18,7 +22,7 @@ __all__ = ["TrimmedMean"]
 
 @register
 @dataclass(frozen=True, slots=True)
-class TrimmedMean:
+class TrimmedMean(ModelRule):
     """Average each coordinate after dropping its `f` lowest and `f` highest values.
 
     One liar can move a plain mean anywhere; here every result lies among the honest values.
@@ -46,11 +50,6 @@ class TrimmedMean:
     """
 
     id: ClassVar[str] = "aggregate/trimmed-mean/1"
-    place: ClassVar[Place] = Place.ATTESTED
-    record: ClassVar[type[Attestation]] = Attestation
-    refs: ClassVar[tuple[str, ...]] = ()
-    yields_model: ClassVar[bool] = True
-    needs_model: ClassVar[bool] = True
 
     f: int = A_THIRD
 
@@ -69,10 +68,6 @@ class TrimmedMean:
     def combine(self, rows: Rows, weights: Weights) -> Row:  # noqa: ARG002 - all count the same
         """See `Aggregation.combine`."""
         return trimmed_mean_rows(rows, tolerated(self.f, len(rows)))
-
-    def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:  # noqa: ARG002 - attested
-        """See `Rule.fold`."""
-        return fold_model(self, inputs)
 
     @classmethod
     def examples(cls) -> Iterable[Self]:

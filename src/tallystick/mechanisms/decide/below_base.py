@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tallystick.mechanisms.rule import Held, Inputs
 
-__all__ = ["DecideBelowBase", "median_score", "split_scores"]
+__all__ = ["DecideBelowBase", "median_score", "split_base", "split_scores"]
 
 WHOLE = 10_000  # basis points
 
@@ -72,9 +72,8 @@ class DecideBelowBase:
     def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:
         """See `Rule.fold`."""
         del records
-        rows = [subject for subject in inputs.subjects if subject.verdict != reasons.BASE]
-        base = next((row for row in inputs.subjects if row.verdict == reasons.BASE), None)
-        scorers = 0 if base is None else len(base.columns)
+        base, rows = split_base(inputs.subjects)
+        scorers = len(base)
         live = [subject for subject in rows if subject.live]
         scored = [
             (median, subject.id)
@@ -88,9 +87,9 @@ class DecideBelowBase:
         evidence = inputs.of[0].root if inputs.of else b""
         return Output(tuple(_verdict(subject, scorers, refused, evidence) for subject in rows))
 
-    def _threshold(self, base: Subject | None, scored: list[tuple[int, bytes]]) -> int | None:
+    def _threshold(self, base: tuple[int, ...], scored: list[tuple[int, bytes]]) -> int | None:
         """Return what is low below; `None` without a score of the base model."""
-        found = median_score(() if base is None else base.columns)
+        found = median_score(base)
         if found is None:
             return None
         among = median_score(tuple(median for median, _ in scored)) if self.peers else None
@@ -109,6 +108,13 @@ def median_score(scores: tuple[int, ...]) -> int | None:
         return None
     middle = len(given) // 2
     return given[middle] if len(given) % 2 else (given[middle - 1] + given[middle]) // 2
+
+
+def split_base(subjects: tuple[Subject, ...]) -> tuple[tuple[int, ...], list[Subject]]:
+    """Return the base model's scores, one a scorer and none without it, and all other subjects."""
+    bases = [subject.columns for subject in subjects if subject.verdict == reasons.BASE]
+    rows = [subject for subject in subjects if subject.verdict != reasons.BASE]
+    return (bases[0] if bases else ()), rows
 
 
 def split_scores(subject: Subject, scorers: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import msgspec
 
 from tallystick.mechanisms import reasons
-from tallystick.mechanisms.decide.below_base import median_score, split_scores
+from tallystick.mechanisms.decide.below_base import median_score, split_base, split_scores
 from tallystick.mechanisms.records import Output, Subject
 from tallystick.mechanisms.registry import register
 from tallystick.mechanisms.rule import Place
@@ -63,16 +63,15 @@ class DecideBestKAsPublished:
     def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:
         """See `Rule.fold`."""
         del records
-        rows = [subject for subject in inputs.subjects if subject.verdict != reasons.BASE]
-        base = next((row for row in inputs.subjects if row.verdict == reasons.BASE), None)
-        scorers = 0 if base is None else len(base.columns)
+        base, rows = split_base(inputs.subjects)
+        scorers = len(base)
         order = sorted((row for row in rows if row.live), key=lambda row: _rank(row, scorers))
-        refused = {_name(row) for row in order[self.k :]}
+        refused = {row.rank for row in order[self.k :]}
         evidence = inputs.of[0].root if inputs.of else b""
         return Output(
             tuple(
                 _refuse(row, scorers, evidence)
-                if row.live and _name(row) in refused
+                if row.live and row.rank in refused
                 else msgspec.structs.replace(row, columns=split_scores(row, scorers)[0])
                 for row in rows
             )
@@ -84,14 +83,10 @@ class DecideBestKAsPublished:
         return [cls(k=2), cls()]
 
 
-def _name(subject: Subject) -> tuple[bytes, str, str]:
-    return subject.id, subject.author, subject.group
-
-
 def _rank(subject: Subject, scorers: int) -> tuple[int, bytes, str, str]:
     """Return the best first: without scores last, ties by id, author and group."""
     median = median_score(split_scores(subject, scorers)[1])
-    return 1 if median is None else -median, *_name(subject)
+    return 1 if median is None else -median, *subject.rank
 
 
 def _refuse(subject: Subject, scorers: int, evidence: bytes) -> Subject:

@@ -6,14 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from tallystick.mechanisms.aggregation import bench_of, median_of
+from tallystick.mechanisms.aggregation import median_of
 from tallystick.mechanisms.reasons import NORM, WRONG_SHAPE
 from tallystick.mechanisms.records import Attestation, Output, Subject
 from tallystick.mechanisms.registry import register
 from tallystick.mechanisms.rule import Held, Inputs, Place
-from tallystick.mechanisms.screening import refuse, shape_of
-from tallystick.tensors.arithmetic import norm_of
-from tallystick.tensors.workbench import SHAPE
+from tallystick.mechanisms.screening import lengths_in, refuse
 
 __all__ = ["EqualNorm"]
 
@@ -68,21 +66,18 @@ class EqualNorm:
     def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:  # noqa: ARG002 - attested
         """See `Rule.fold`."""
         given = inputs.of[0]
-        shaped = [each for each in given.live if shape_of(each, inputs) != SHAPE]
-        bench, model = bench_of(inputs)
-        squares = bench.norms([each.id for each in shaped], model)
-        lengths = dict(zip(shaped, map(norm_of, squares), strict=True))
+        lengths = lengths_in(inputs)
         median = median_of(list(lengths.values()))
 
-        def judged(subject: Subject) -> Subject:
+        def judged(at: int, subject: Subject) -> Subject:
             if not subject.live:
                 return subject
-            length = lengths.get(subject)
+            length = lengths.get(at)
             if length is None:
                 return refuse(subject, WRONG_SHAPE, given.root)
             return subject if self._passes(length, median) else refuse(subject, NORM, given.root)
 
-        return Output(subjects=tuple(map(judged, given.subjects)))
+        return Output(subjects=tuple(map(judged, range(len(given.subjects)), given.subjects)))
 
     def _passes(self, length: int, median: int) -> bool:
         if not median:

@@ -14,10 +14,9 @@ from tallystick.mechanisms.reasons import COSINE, WRONG_SHAPE
 from tallystick.mechanisms.records import Attestation, Output, Subject
 from tallystick.mechanisms.registry import register
 from tallystick.mechanisms.rule import Held, Inputs, Place
-from tallystick.mechanisms.screening import refuse, shape_of
+from tallystick.mechanisms.screening import refuse, shaped_in
 from tallystick.tensors.arithmetic import cosine_ppm
 from tallystick.tensors.dtypes import Array
-from tallystick.tensors.workbench import SHAPE
 
 __all__ = ["Peers", "peel"]
 
@@ -79,12 +78,7 @@ class Peers:
         """See `Rule.fold`."""
         given = inputs.of[0]
         evidence = given.root
-        shaped = {
-            at
-            for at, subject in enumerate(given.subjects)
-            if subject.live and shape_of(subject, inputs) != SHAPE
-        }
-        order = sorted(shaped, key=lambda at: _rank(given.subjects[at]))
+        order = sorted(shaped_in(inputs), key=lambda at: given.subjects[at].rank)
         bench, model = bench_of(inputs)
         products = bench.gram([given.subjects[at].id for at in order], model)
         most = (len(order) - 1) * (self.tolerance_bps + 1) // BPS
@@ -94,7 +88,7 @@ class Peers:
         gone = {order[row] for row in removed}
 
         def judged(at: int, subject: Subject) -> Subject:
-            if at in shaped:
+            if at in found:
                 told = msgspec.structs.replace(subject, columns=(*subject.columns, found[at]))
                 return refuse(told, COSINE, evidence) if at in gone else told
             return refuse(subject, WRONG_SHAPE, evidence) if subject.live else subject
@@ -158,7 +152,3 @@ def _cosines(products: tuple[tuple[int, ...], ...]) -> Array:
             cosine = cosine_ppm(products[a][b], products[a][a], products[b][b])
             found[a, b] = found[b, a] = cosine
     return found
-
-
-def _rank(subject: Subject) -> tuple[bytes, str, str]:
-    return subject.id, subject.author, subject.group

@@ -8,14 +8,12 @@ from typing import ClassVar, Self
 
 import msgspec
 
-from tallystick.mechanisms.aggregation import bench_of, median_of
+from tallystick.mechanisms.aggregation import median_of
 from tallystick.mechanisms.reasons import NORM, WRONG_SHAPE
 from tallystick.mechanisms.records import Attestation, Output, Subject
 from tallystick.mechanisms.registry import register
 from tallystick.mechanisms.rule import Held, Inputs, Place
-from tallystick.mechanisms.screening import refuse, shape_of
-from tallystick.tensors.arithmetic import norm_of
-from tallystick.tensors.workbench import SHAPE
+from tallystick.mechanisms.screening import lengths_in, refuse
 
 __all__ = ["Replacement"]
 
@@ -68,11 +66,7 @@ class Replacement:
     def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:  # noqa: ARG002 - attested
         """See `Rule.fold`."""
         given = inputs.of[0]
-        live = [at for at, subject in enumerate(given.subjects) if subject.live]
-        shaped = [at for at in live if shape_of(given.subjects[at], inputs) != SHAPE]
-        bench, model = bench_of(inputs)
-        squares = bench.norms([given.subjects[at].id for at in shaped], model)
-        lengths = {at: norm_of(square) for at, square in zip(shaped, squares, strict=True)}
+        lengths = lengths_in(inputs)
         median = median_of(list(lengths.values()))
 
         def judged(at: int, subject: Subject) -> Subject:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from tallystick.mechanisms.aggregation import bench_of, median_of
+from tallystick.mechanisms.aggregation import bench_of, median_of, shape_of
 from tallystick.mechanisms.draws import ticket
 from tallystick.mechanisms.reasons import (
     DUPLICATE,
@@ -18,7 +18,7 @@ from tallystick.mechanisms.reasons import (
 from tallystick.mechanisms.records import ACCEPTED, Attestation, Output, Subject
 from tallystick.mechanisms.registry import register
 from tallystick.mechanisms.rule import Held, Inputs, Place
-from tallystick.mechanisms.screening import refuse, shape_of
+from tallystick.mechanisms.screening import refuse
 from tallystick.tensors.arithmetic import norm_of
 from tallystick.tensors.workbench import RANGE, SHAPE
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from tallystick.mechanisms.records import Artefact, Output
 from tallystick.mechanisms.registry import register
-from tallystick.mechanisms.rule import Place
-from tallystick.mechanisms.submissions import list_artefacts
+from tallystick.mechanisms.submissions import PrivateSubmission
 from tallystick.mechanisms.theory.calibration import conversion_table
 from tallystick.mechanisms.theory.noise import Gaussian
 from tallystick.mechanisms.theory.protection import SENSITIVITIES, Protection, check_terms
@@ -17,7 +15,6 @@ from tallystick.mechanisms.theory.rdp import Charge, gaussian
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tallystick.mechanisms.rule import Desk, Held, Inputs
 
 __all__ = ["SubmitPrivateUpdate"]
 
@@ -26,7 +23,7 @@ MOST_NOISE_MILLIS = 10**9
 
 @register
 @dataclass(frozen=True, slots=True)
-class SubmitPrivateUpdate:
+class SubmitPrivateUpdate(PrivateSubmission):
     """Each trainer submits one update, clipped and covered by Gaussian noise on its own side.
 
     Taking a record, or the seal over it, charges `charge` to the budget of the data set that its
@@ -59,9 +56,6 @@ class SubmitPrivateUpdate:
     """
 
     id: ClassVar[str] = "submit/private-update/1"
-    place: ClassVar[Place] = Place.LOCAL
-    record: ClassVar[type[Artefact]] = Artefact
-    refs: ClassVar[tuple[str, ...]] = ("data",)
 
     clipping_norm_micros: int
     noise_multiplier_millis: int
@@ -90,14 +84,6 @@ class SubmitPrivateUpdate:
         """What happens on the member's side."""
         law = Gaussian(self.noise_multiplier_millis / 1000)
         return Protection(self.unit, self.clipping_norm_micros, law)
-
-    def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:
-        """See `Rule.fold`."""
-        return Output(list_artefacts(records, inputs))
-
-    def act(self, inputs: Inputs, desk: Desk) -> Artefact:
-        """See `LocalRule.act`."""
-        return desk.train(inputs, self.protection)
 
     @classmethod
     def examples(cls) -> Iterable[Self]:

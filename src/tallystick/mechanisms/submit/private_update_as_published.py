@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from tallystick.mechanisms.records import Artefact, Output
 from tallystick.mechanisms.registry import register
-from tallystick.mechanisms.rule import Place
-from tallystick.mechanisms.submissions import list_artefacts
+from tallystick.mechanisms.submissions import PrivateSubmission
 from tallystick.mechanisms.theory.calibration import conversion_table
 from tallystick.mechanisms.theory.noise import UniformDirection
 from tallystick.mechanisms.theory.protection import SENSITIVITIES, Protection, check_terms
@@ -17,7 +15,6 @@ from tallystick.mechanisms.theory.rdp import Charge, pure
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tallystick.mechanisms.rule import Desk, Held, Inputs
 
 __all__ = ["SubmitPrivateUpdateAsPublished"]
 
@@ -27,7 +24,7 @@ NANOS_IN_MILLI = 10**6
 
 @register
 @dataclass(frozen=True, slots=True)
-class SubmitPrivateUpdateAsPublished:
+class SubmitPrivateUpdateAsPublished(PrivateSubmission):
     """Each trainer submits one update with noise of density exp(-epsilon |z| / sensitivity).
 
     The noise is LearningChain's as we know it; what is clipped and what neighbours are is our
@@ -47,9 +44,6 @@ class SubmitPrivateUpdateAsPublished:
     """
 
     id: ClassVar[str] = "submit/private-update-as-published/1"
-    place: ClassVar[Place] = Place.LOCAL
-    record: ClassVar[type[Artefact]] = Artefact
-    refs: ClassVar[tuple[str, ...]] = ("data",)
 
     clipping_norm_micros: int
     epsilon_millis: int
@@ -77,14 +71,6 @@ class SubmitPrivateUpdateAsPublished:
         """What happens on the member's side."""
         scale = SENSITIVITIES[self.adjacency] * 1000 / self.epsilon_millis
         return Protection(self.unit, self.clipping_norm_micros, UniformDirection(scale))
-
-    def fold(self, records: tuple[Held, ...], inputs: Inputs) -> Output:
-        """See `Rule.fold`."""
-        return Output(list_artefacts(records, inputs))
-
-    def act(self, inputs: Inputs, desk: Desk) -> Artefact:
-        """See `LocalRule.act`."""
-        return desk.train(inputs, self.protection)
 
     @classmethod
     def examples(cls) -> Iterable[Self]:
