@@ -5,20 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tallystick.lab.attacks.attack import Attack
-from tallystick.lab.attacks.rows import add_update, arrays_of, disguise, rows_of
+from tallystick.lab.attacks.colluding import Colluding
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from tallystick.federation.arrays import Arrays
-    from tallystick.federation.conduct import Knowledge
 
 __all__ = ["Alie"]
 
 
 @dataclass(frozen=True, slots=True)
-class Alie(Attack):
+class Alie(Colluding):
     """Submit mean - z * standard deviation, by coordinate, over the colluders' own updates.
 
     The strength is z; the largest that a vote of the majority leaves unsuspicious follows from the
@@ -36,16 +32,6 @@ class Alie(Attack):
     name: ClassVar[str] = "alie"
     default_strength: ClassVar[float | None] = 1.5
 
-    def poison_update(
-        self,
-        trained: Arrays,
-        parent: Arrays,
-        generator: np.random.Generator,
-        knowledge: Knowledge,
-    ) -> Arrays | None:
-        """See `Conduct.poison_update`."""
-        rows = rows_of(knowledge.allies().values())
-        if len(rows) < 2:
-            return trained
-        wanted = rows.mean(axis=0) - self.power * rows.std(axis=0)
-        return add_update(parent, arrays_of(disguise(wanted, generator), parent))
+    def wanted(self, rows: np.ndarray) -> np.ndarray:
+        """See `Colluding.wanted`."""
+        return rows.mean(axis=0) - self.power * rows.std(axis=0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from tallystick.lab.attacks.attack import Attack
-from tallystick.lab.attacks.rows import add_update, update_of
+from tallystick.lab.attacks.rows import scaled_update
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,5 +42,4 @@ class Boost(Attack):
         knowledge: Knowledge,
     ) -> Arrays | None:
         """See `Conduct.poison_update`."""
-        wanted = update_of(trained, parent)
-        return add_update(parent, {name: self.power * part for name, part in wanted.items()})
+        return scaled_update(trained, parent, self.power)

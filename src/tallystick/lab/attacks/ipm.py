@@ -5,20 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tallystick.lab.attacks.attack import Attack
-from tallystick.lab.attacks.rows import add_update, arrays_of, disguise, rows_of
+from tallystick.lab.attacks.colluding import Colluding
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from tallystick.federation.arrays import Arrays
-    from tallystick.federation.conduct import Knowledge
 
 __all__ = ["Ipm"]
 
 
 @dataclass(frozen=True, slots=True)
-class Ipm(Attack):
+class Ipm(Colluding):
     """Submit -epsilon times the mean of the colluders' own updates; the strength is epsilon.
 
     A plain mean is reversed once attackers times epsilon exceed the honest: above 2.33 for 6 of 20.
@@ -33,17 +29,8 @@ class Ipm(Attack):
 
     name: ClassVar[str] = "ipm"
     default_strength: ClassVar[float | None] = 2.5
+    fewest: ClassVar[int] = 1
 
-    def poison_update(
-        self,
-        trained: Arrays,
-        parent: Arrays,
-        generator: np.random.Generator,
-        knowledge: Knowledge,
-    ) -> Arrays | None:
-        """See `Conduct.poison_update`."""
-        rows = rows_of(knowledge.allies().values())
-        if not len(rows):
-            return trained
-        wanted = -self.power * rows.mean(axis=0)
-        return add_update(parent, arrays_of(disguise(wanted, generator), parent))
+    def wanted(self, rows: np.ndarray) -> np.ndarray:
+        """See `Colluding.wanted`."""
+        return -self.power * rows.mean(axis=0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from tallystick.lab.attacks.attack import Attack
-from tallystick.lab.attacks.rows import add_update, arrays_of, disguise, rows_of
+from tallystick.lab.attacks.rows import disguised, rows_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,4 +51,4 @@ class Mimic(Attack):
         if not honest:
             return trained
         (row,) = rows_of([revealed[honest[0]]])
-        return add_update(parent, arrays_of(disguise(row, generator), parent))
+        return disguised(parent, row, generator)

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from tallystick.lab.attacks.attack import Attack
-from tallystick.lab.attacks.rows import add_update, arrays_of, disguise, rows_of
-
-if TYPE_CHECKING:
-    from tallystick.federation.arrays import Arrays
-    from tallystick.federation.conduct import Knowledge
+from tallystick.lab.attacks.colluding import Colluding
 
 __all__ = ["MinMax", "squared_distances"]
 
 
 @dataclass(frozen=True, slots=True)
-class MinMax(Attack):
+class MinMax(Colluding):
     """Submit the mean, moved backwards as far as it still looks honest.
 
     Looking honest means: no update of the sample is further away than the two of them that are
@@ -36,20 +31,10 @@ class MinMax(Attack):
 
     name: ClassVar[str] = "min-max"
 
-    def poison_update(
-        self,
-        trained: Arrays,
-        parent: Arrays,
-        generator: np.random.Generator,
-        knowledge: Knowledge,
-    ) -> Arrays | None:
-        """See `Conduct.poison_update`."""
-        rows = rows_of(knowledge.allies().values())
-        if len(rows) < 2:
-            return trained
+    def wanted(self, rows: np.ndarray) -> np.ndarray:
+        """See `Colluding.wanted`."""
         mean = rows.mean(axis=0)
-        wanted = mean - _furthest(rows, mean) * mean
-        return add_update(parent, arrays_of(disguise(wanted, generator), parent))
+        return mean - _furthest(rows, mean) * mean
 
 
 def squared_distances(rows: np.ndarray) -> np.ndarray:

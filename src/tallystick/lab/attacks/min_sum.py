@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from tallystick.lab.attacks.attack import Attack
+from tallystick.lab.attacks.colluding import Colluding
 from tallystick.lab.attacks.min_max import squared_distances
-from tallystick.lab.attacks.rows import add_update, arrays_of, disguise, rows_of
-
-if TYPE_CHECKING:
-    from tallystick.federation.arrays import Arrays
-    from tallystick.federation.conduct import Knowledge
 
 __all__ = ["MinSum"]
 
 
 @dataclass(frozen=True, slots=True)
-class MinSum(Attack):
+class MinSum(Colluding):
     """Submit the mean, moved backwards as far as it still looks honest.
 
     Looking honest means: its squared distances to the sample add up to no more than those of the
@@ -34,19 +29,10 @@ class MinSum(Attack):
 
     name: ClassVar[str] = "min-sum"
 
-    def poison_update(
-        self,
-        trained: Arrays,
-        parent: Arrays,
-        generator: np.random.Generator,
-        knowledge: Knowledge,
-    ) -> Arrays | None:
-        """See `Conduct.poison_update`."""
-        rows = rows_of(knowledge.allies().values())
-        if len(rows) < 2:
-            return trained
+    def wanted(self, rows: np.ndarray) -> np.ndarray:
+        """See `Colluding.wanted`."""
         mean = rows.mean(axis=0)
         square = len(rows) * (mean @ mean)
         room = squared_distances(rows).sum(axis=1).max() - ((rows - mean) ** 2).sum()
         back = np.sqrt(max(room, 0) / square) if square else 0.0
-        return add_update(parent, arrays_of(disguise((1 - back) * mean, generator), parent))
+        return (1 - back) * mean

@@ -56,7 +56,8 @@ def all_attacks() -> Mapping[str, type[Attack]]:
         module = importlib.import_module(f"{package.__name__}.{entry.name}")
         public = [getattr(module, name) for name in module.__all__]
         kinds = [kind for kind in public if isinstance(kind, type) and issubclass(kind, Attack)]
-        found.update({kind.name: kind for kind in kinds if kind not in (Attack, Composite)})
+        named = [kind for kind in kinds if kind is not Attack and "name" in vars(kind)]
+        found.update({kind.name: kind for kind in named})
     return MappingProxyType({name: found[name] for name in sorted(found)})
 
 

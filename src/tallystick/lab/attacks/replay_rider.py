@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from tallystick.lab.attacks.attack import Attack
-from tallystick.lab.attacks.rows import add_update, arrays_of, disguise, rows_of
+from tallystick.lab.attacks.rows import disguised, rows_of
 from tallystick.mechanisms.records import Artefact
 
 if TYPE_CHECKING:
@@ -56,4 +56,4 @@ class ReplayRider(Attack):
         if own is None:
             return trained
         (row,) = rows_of([own])
-        return add_update(parent, arrays_of(disguise(row, generator, self.power), parent))
+        return disguised(parent, row, generator, self.power)

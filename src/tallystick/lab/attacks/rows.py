@@ -11,7 +11,15 @@ if TYPE_CHECKING:
 
     from tallystick.federation.arrays import Arrays
 
-__all__ = ["add_update", "arrays_of", "disguise", "rows_of", "update_of"]
+__all__ = [
+    "add_update",
+    "arrays_of",
+    "disguise",
+    "disguised",
+    "rows_of",
+    "scaled_update",
+    "update_of",
+]
 
 NEAR = 1e-3  # of an update's length
 MOST_STEPS = 2**31 - 1  # what an update may change an integer tensor by
@@ -41,6 +49,12 @@ def add_update(parent: Arrays, update: Arrays) -> Arrays:
     return moved
 
 
+def scaled_update(trained: Arrays, parent: Arrays, factor: float) -> Arrays:
+    """Return ``parent`` moved by ``factor`` times what training moved it by."""
+    change = update_of(trained, parent)
+    return add_update(parent, {name: factor * part for name, part in change.items()})
+
+
 def rows_of(updates: Iterable[Arrays]) -> np.ndarray:
     """Return updates as float64 of shape (n, d), tensors in name order; (0, 0) of none."""
     rows = [
@@ -67,3 +81,10 @@ def disguise(row: np.ndarray, generator: np.random.Generator, size: float = NEAR
     noise = generator.normal(size=row.shape)
     length = np.linalg.norm(noise)
     return row + noise * (size * np.linalg.norm(row) / length) if length else row
+
+
+def disguised(
+    parent: Arrays, row: np.ndarray, generator: np.random.Generator, size: float = NEAR
+) -> Arrays:
+    """Return ``parent`` moved by an update given as a row of shape (d,), disguised."""
+    return add_update(parent, arrays_of(disguise(row, generator, size), parent))

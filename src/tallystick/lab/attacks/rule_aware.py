@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from tallystick.lab.attacks.attack import Attack
-from tallystick.lab.attacks.rows import add_update, arrays_of, disguise, rows_of
+from tallystick.lab.attacks.rows import disguised, rows_of
 
 if TYPE_CHECKING:
     from tallystick.federation.arrays import Arrays
@@ -62,7 +62,7 @@ class RuleAware(Attack):
         units = rows / lengths[:, None]
         direction = _hardest(units @ units.T, len(knowledge.allied)) @ units
         wanted = direction * (self.power * np.median(lengths))
-        return add_update(parent, arrays_of(disguise(wanted, generator), parent))
+        return disguised(parent, wanted, generator)
 
 
 def _hardest(cosines: np.ndarray, colluders: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from tallystick.lab.attacks.attack import Attack
-from tallystick.lab.attacks.rows import add_update, arrays_of, disguise, rows_of
+from tallystick.lab.attacks.rows import disguised, rows_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,4 +49,4 @@ class Sybil(Attack):
         if first == knowledge.member:
             return trained
         (row,) = rows_of([trained_by[first]])
-        return add_update(parent, arrays_of(disguise(row, generator, self.power), parent))
+        return disguised(parent, row, generator, self.power)
