@@ -32,7 +32,7 @@ from tallystick.ledger.collect.row import COSIGN_DOMAIN
 from tallystick.ledger.collect.rows import LIVE, RECORDS, STAGES, MemberRow
 from tallystick.ledger.collect.view import TaskView, attested_message, view_task
 from tallystick.ledger.contracts import budgets
-from tallystick.ledger.messages import Collect, Entry, Message, Open, Opening
+from tallystick.ledger.messages import Collect, Entry, Message, Open, Opening, entry_of
 from tallystick.ledger.terms import APPROVE
 from tallystick.mechanisms.draws import ticket
 from tallystick.mechanisms.records import (
@@ -267,7 +267,7 @@ class Member:
             record = self._produce(view, step, stage)
         if record is None:
             return []
-        return [Said(mark, Entry(key.phase, key.round, key.stage, record, key.group, salt))]
+        return [Said(mark, entry_of(key, record, salt))]
 
     def _produce(
         self, view: TaskView, step: Step, stage: StageRow
@@ -393,9 +393,7 @@ class Member:
             mark = ("attest", key, signature)
             if (self.identity.key, signature) in row.signatures or self._outbox.has_said(mark):
                 continue
-            attestation = Attestation(signature)
-            entry = Entry(key.phase, key.round, key.stage, attestation, key.group)
-            said.append(Said(mark, entry))
+            said.append(Said(mark, entry_of(key, Attestation(signature))))
         return said
 
     def _open(self, view: TaskView, step: Step, foreseen: list[Foreseen]) -> list[Said]:

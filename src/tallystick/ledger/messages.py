@@ -19,6 +19,7 @@ from tallystick.mechanisms.records import (
     Root,
     Seal,
 )
+from tallystick.mechanisms.records import Key as StageKey
 
 __all__ = [
     "Accuse",
@@ -49,6 +50,7 @@ __all__ = [
     "Upgrade",
     "Verb",
     "Vote",
+    "entry_of",
 ]
 
 Salt = Annotated[bytes, msgspec.Meta(max_length=32)]
@@ -133,6 +135,15 @@ class Entry(Record):
     record: Seal | Artefact | Opinion | Attestation | Complaint
     group: Group = ""
     salt: Salt = b""
+
+
+def entry_of(
+    key: StageKey,
+    record: Seal | Artefact | Opinion | Attestation | Complaint,
+    salt: bytes = b"",
+) -> Entry:
+    """Return a record as it travels to the stage of a key."""
+    return Entry(key.phase, key.round, key.stage, record, key.group, salt)
 
 
 class Collect(Record, tag=6):

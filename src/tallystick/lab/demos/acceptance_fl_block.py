@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tallystick.lab.block_rate import FACTORS, Latency, contested_share
-from tallystick.lab.demos.cases import WORKERS, Case, over_seeds
+from tallystick.lab.demos.cases import Case, over_seeds, spread
 from tallystick.lab.demos.checks import (
     Check,
     at_least,
@@ -161,13 +159,8 @@ def _forks(
     demo: Demo, seeds: range, progress: Callable[[str, int, int], None]
 ) -> list[list[Check]]:
     """Mine a small task under every seed, on both cores."""
-    found: list[list[Check]] = []
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(WORKERS, mp_context=context) as pool:
-        for one in pool.map(_mined, [(demo.recipe, demo.kind, seed) for seed in seeds]):
-            found.append(one)
-            progress("mining", len(found), len(seeds))
-    return found
+    asked = [(demo.recipe, demo.kind, seed) for seed in seeds]
+    return spread(_mined, asked, "mining", progress)
 
 
 def _mined(asked: tuple[str, str, int]) -> list[Check]:

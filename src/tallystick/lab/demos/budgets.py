@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from tallystick.crypto.hashes import sha256
 from tallystick.lab.demos.checks import Check, at_most, rounded, same
-from tallystick.lab.demos.hand import Attempt, Hands
+from tallystick.lab.demos.hand import Attempt, Hands, live_view
 from tallystick.lab.demos.world import scratch_folder
-from tallystick.ledger.collect.rows import LIVE, STAGES
-from tallystick.ledger.collect.view import view_task
-from tallystick.ledger.messages import Collect, Entry
+from tallystick.ledger.collect.rows import STAGES
+from tallystick.ledger.messages import Collect, entry_of
 from tallystick.mechanisms.records import ROUND, Seal
 from tallystick.mechanisms.submit.private_update import SubmitPrivateUpdate
 from tallystick.mechanisms.theory.protection import SENSITIVITIES
@@ -115,17 +114,13 @@ class _OneMore:
         self.attempt: Attempt | None = None
 
     def __call__(self, federation: Federation) -> None:
-        state = federation.engine.state
-        task = next(iter(state.get(LIVE) or ()), None)
-        view = None if task is None else view_task(state, task)
+        view = live_view(federation)
         if view is None or self.attempt is not None or view.row.round != self._number:
             return
         for key in view.row.open:
-            stage, step = state.get(STAGES, key), view.plan.find(key.phase, key.stage)
+            stage, step = view.state.get(STAGES, key), view.plan.find(key.phase, key.stage)
             if stage is None or step is None or step.charge is None:
                 continue
-            seal = Seal(sha256("probe", b"one more"))
-            entry = Entry(key.phase, key.round, key.stage, seal, key.group, b"")
-            who = stage.roster[0].member
-            message = Collect(view.row.id, (entry,))
+            entry = entry_of(key, Seal(sha256("probe", b"one more")))
+            who, message = stage.roster[0].member, Collect(view.row.id, (entry,))
             self.attempt = Hands().attempt(federation, who, message)

@@ -7,13 +7,11 @@ are made the colluders of a second one.
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tallystick.lab.attacks.registry import assign, parse_attack
-from tallystick.lab.demos.cases import WORKERS, Case
+from tallystick.lab.demos.cases import Case, spread
 from tallystick.lab.demos.playing import play
 from tallystick.mechanisms.records import ROUND
 
@@ -59,13 +57,7 @@ def capture_cases(
     """Run a capture for every seed, on both cores; ``stage`` changes the recipe."""
     stages = stage or {}
     cases = [Case("capture", recipe, "digits", 20, 30, seed=seed, stage=stages) for seed in seeds]
-    found: list[Capture] = []
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(WORKERS, mp_context=context) as pool:
-        for capture in pool.map(run_capture, cases):
-            found.append(capture)
-            progress("capturing", len(found), len(cases))
-    return found
+    return spread(run_capture, cases, "capturing", progress)
 
 
 def run_capture(case: Case) -> Capture:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tallystick.lab.decisions import read_decisions
 from tallystick.lab.demos.audit import honest_refusals, replay_blocks, update_bytes
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from tallystick.lab.demos.playing import Played
     from tallystick.lab.demos.world import World
 
-__all__ = ["Case", "Outcome", "over_seeds", "record_over", "run_cases", "share_over"]
+__all__ = ["Case", "Outcome", "over_seeds", "record_over", "run_cases", "share_over", "spread"]
 
 WORKERS = 2
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -125,11 +127,24 @@ def run_cases(
 ) -> dict[str, list[Outcome]]:
     """Run the cases on both cores; return their outcomes by label, in the order of the seeds."""
     found: dict[str, list[Outcome]] = {}
+    for outcome in spread(run_case, cases, "accepting", progress):
+        found.setdefault(outcome.case.label, []).append(outcome)
+    return found
+
+
+def spread(
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    what: str,
+    progress: Callable[[str, int, int], None],
+) -> list[Result]:
+    """Return what ``work`` makes of every item, in order; both cores do it."""
+    found: list[Result] = []
     context = multiprocessing.get_context("spawn")  # threads and fork do not go together
     with ProcessPoolExecutor(WORKERS, mp_context=context) as pool:
-        for done, outcome in enumerate(pool.map(run_case, cases), 1):
-            found.setdefault(outcome.case.label, []).append(outcome)
-            progress("accepting", done, len(cases))
+        for one in pool.map(work, items):
+            found.append(one)
+            progress(what, len(found), len(items))
     return found
 
 
@@ -157,7 +172,7 @@ def record_over(outcomes: Sequence[Outcome], name: str) -> Iterable[Check]:
     recorded = [found for found in outcomes if found.verified is not None]
     yield same(
         f"{name}-verifies",
-        sum(bool(found.verified) for found in recorded) or None,
+        sum(bool(found.verified) for found in recorded) if recorded else None,
         len(recorded),
         "Bundles that verify, with a replay that is exact.",
     )

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from tallystick.errors import RejectedError
 from tallystick.federation.simulation import secret_of
 from tallystick.ledger.block import Block, Header, header_hash, transactions_root
+from tallystick.ledger.collect.rows import LIVE
+from tallystick.ledger.collect.view import TaskView, view_task
 from tallystick.ledger.dispatch import WORKERS
 from tallystick.ledger.receipt import Receipt, receipts_root
 from tallystick.ledger.transaction import Body, last_nonce, sign_transaction
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from tallystick.ledger.messages import Message
     from tallystick.ledger.transaction import Transaction
 
-__all__ = ["Attempt", "Hands", "replica_takes"]
+__all__ = ["Attempt", "Hands", "live_view", "replica_takes"]
 
 KEYS = ("owner", "worker")  # the roles of a simulated member's keys, by index
 SECOND = 1000
@@ -90,6 +92,13 @@ class Hands:
         )
         secret = secret_of(federation.seed, member, KEYS[index])
         return sign_transaction(body, secret, engine.head.chain)
+
+
+def live_view(federation: Federation) -> TaskView | None:
+    """Return the federation's running task as rules see it; `None` without one."""
+    state = federation.engine.state
+    task = next(iter(state.get(LIVE) or ()), None)
+    return None if task is None else view_task(state, task)
 
 
 def replica_takes(federation: Federation, tx: Transaction, code: int) -> bool:

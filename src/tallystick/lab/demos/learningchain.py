@@ -40,7 +40,7 @@ DEMO = Demo(
     rounds=20,
     fewest=4,
     kind="holder",
-    attackers=lambda members: [f"{LONG}=1"] if members >= 4 else ["none=0"],
+    attackers=lambda _: [f"{LONG}=1"],
     epochs=2,
     tell=_tell,
     accept=accept_learningchain,

@@ -9,12 +9,12 @@ from tallystick.crypto import keys
 from tallystick.federation.conduct import Honest
 from tallystick.federation.simulation import secret_of
 from tallystick.lab.demos.checks import Check, same
-from tallystick.lab.demos.hand import Attempt, Hands, replica_takes
+from tallystick.lab.demos.hand import Attempt, Hands, live_view, replica_takes
 from tallystick.lab.demos.world import scratch_folder
 from tallystick.ledger.collect.attest import ATTEST_DOMAIN
-from tallystick.ledger.collect.rows import LIVE, STAGES
-from tallystick.ledger.collect.view import TaskView, attested_message, inputs_root, view_task
-from tallystick.ledger.messages import Collect, Entry, Open, Opening
+from tallystick.ledger.collect.rows import STAGES
+from tallystick.ledger.collect.view import TaskView, attested_message, inputs_root
+from tallystick.ledger.messages import Collect, Open, Opening, entry_of
 from tallystick.mechanisms.records import ROUND, Attestation, Output
 
 if TYPE_CHECKING:
@@ -85,8 +85,7 @@ class _Leader:
         self.updates = 0
 
     def __call__(self, federation: Federation) -> None:
-        task = next(iter(federation.engine.state.get(LIVE) or ()), None)
-        view = None if task is None else view_task(federation.engine.state, task)
+        view = live_view(federation)
         if view is None or self.attempt is not None or view.row.phase != ROUND:
             return
         step = view.plan.find(ROUND, AGGREGATE)
@@ -108,7 +107,7 @@ class _Leader:
         signature = keys.sign(secret, ATTEST_DOMAIN, message)
         hands = Hands()
         key = stage.key
-        entry = Entry(key.phase, key.round, key.stage, Attestation(signature), key.group, b"")
+        entry = entry_of(key, Attestation(signature))
         hands.send(federation, self.name, Collect(view.row.id, (entry,)))
         federation.engine.seal_pending(federation.engine.head.time + 1)
         opening = Open(view.row.id, key.phase, key.round, (Opening(key.stage, key.group, false),))

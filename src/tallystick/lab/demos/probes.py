@@ -13,15 +13,15 @@ from tallystick.crypto.hashes import sha256
 from tallystick.federation.conduct import Honest
 from tallystick.federation.desk import settings_of, training_seed
 from tallystick.lab.demos.checks import Check, holds, same
-from tallystick.lab.demos.hand import Attempt, Hands
+from tallystick.lab.demos.hand import Attempt, Hands, live_view
 from tallystick.lab.demos.world import scratch_folder
 from tallystick.ledger.collect.beacon import seal_of
-from tallystick.ledger.collect.rows import LIVE, RECORDS, STAGES, MemberRow
-from tallystick.ledger.collect.view import TaskView, view_task
+from tallystick.ledger.collect.rows import RECORDS, STAGES, MemberRow
+from tallystick.ledger.collect.view import TaskView
 from tallystick.ledger.contracts import access, accounts
-from tallystick.ledger.messages import BuyAccess, Collect, Entry
+from tallystick.ledger.messages import BuyAccess, Collect, Entry, entry_of
 from tallystick.mechanisms import reasons
-from tallystick.mechanisms.records import ROUND, Artefact, Complaint, Opinion, Seal
+from tallystick.mechanisms.records import ROUND, Artefact, Opinion, Seal
 from tallystick.tensors.model import open_model
 from tallystick.tensors.update import quantise
 
@@ -38,7 +38,6 @@ __all__ = ["Found", "probe", "probe_checks"]
 
 VISITOR = "visitor"
 UPDATE, SCORE = "update", "score"
-SCORED = ("bflc", "fl-block")  # recipes with a committee
 
 # What each attempt must be refused with: the codes of `tallystick.ledger.collect.row` and access.
 CODES = {
@@ -99,7 +98,7 @@ def probe(world: World) -> Found:
 
 def probe_checks(found: Found, world: World) -> Iterable[Check]:
     """Yield a check for each attempt that the recipe has room for."""
-    scores = world.recipe in SCORED
+    scores = SCORE in world.shipped.tables
     wanted = ["copied-update"]
     if scores:
         wanted += ["second-score", "outsider-score", "late-score", "unknown-update-score"]
@@ -151,15 +150,14 @@ class _Script:
         self.hands = Hands()
         self.found = Found()
         self.paused: set[tuple[str, str, str]] = set()
-        self.scores = world.recipe in SCORED
+        self.scores = SCORE in world.shipped.tables
         self.stale_by = ""
         self._done: set[tuple[int, str, str]] = set()
         self._secrets: dict[str, tuple[Entry, Seal]] = {}
         self._last: dict[str, tuple[str, Entry]] = {}
 
     def __call__(self, federation: Federation) -> None:
-        task = next(iter(federation.engine.state.get(LIVE) or ()), None)
-        view = None if task is None else view_task(federation.engine.state, task)
+        view = live_view(federation)
         if view is None or view.row.phase != ROUND:
             return
         self._late(federation, view)
@@ -182,7 +180,7 @@ class _Script:
         if not _row(view, stage, quick).seal:
             self.paused.add((slow, UPDATE, "seal"))
             return False
-        entry = _entry(stage, Seal(sha256("probe", b"another")))
+        entry = entry_of(stage.key, Seal(sha256("probe", b"another")))
         self._try(federation, view, "second-update", quick, entry)
         self._try(federation, view, "outsider-update", VISITOR, entry)
         self._last["late-update"] = (slow, entry)
@@ -195,7 +193,7 @@ class _Script:
         seen = _row(view, stage, names[-1]).record
         if seen is None:
             return False
-        entry = _entry(stage, seen, sha256("probe", b"salt"))
+        entry = entry_of(stage.key, seen, sha256("probe", b"salt"))
         self._try(federation, view, "copied-update", names[0], entry)
         self.paused.discard((names[0], UPDATE, "reveal"))
         return True
@@ -204,10 +202,12 @@ class _Script:
         """Train on the first model once more, although there is a newer one."""
         name = self.stale_by = stage.roster[0].member
         self.paused |= {(name, UPDATE, window) for window in ("seal", "reveal")}
-        entry = _entry(stage, self._train_stale(federation, view, name), sha256("probe", b"old"))
+        entry = entry_of(
+            stage.key, self._train_stale(federation, view, name), sha256("probe", b"old")
+        )
         seal = Seal(seal_of(stage.key, entry.record, name, entry.salt))
         self._secrets[UPDATE] = (entry, seal)
-        self.hands.send(federation, name, Collect(view.row.id, (_entry(stage, seal),)))
+        self.hands.send(federation, name, Collect(view.row.id, (entry_of(stage.key, seal),)))
         return True
 
     def _update_reveal_2(self, federation: Federation, view: TaskView, stage: StageRow) -> bool:
@@ -219,17 +219,17 @@ class _Script:
     def _score_seal_1(self, federation: Federation, view: TaskView, stage: StageRow) -> bool:
         """One scorer seals nonsense, one will be slow; a visitor would like to score, too."""
         names = [seat.member for seat in stage.roster]
-        entry = _entry(stage, Seal(sha256("probe", b"score")))
+        entry = entry_of(stage.key, Seal(sha256("probe", b"score")))
         self._try(federation, view, "outsider-score", VISITOR, entry)
         liar, slow = names[0], names[1]
         self.paused |= {(liar, SCORE, window) for window in ("seal", "reveal")}
         self.paused.add((slow, SCORE, "reveal"))
         size = len(view.inputs(view.plan.phases[ROUND][view.row.position]).subjects)
         nonsense = Opinion(sha256("probe", b"no such list"), (0,) * (size + 1))
-        told = _entry(stage, nonsense, sha256("probe", b"nonsense"))
+        told = entry_of(stage.key, nonsense, sha256("probe", b"nonsense"))
         seal = Seal(seal_of(stage.key, nonsense, liar, told.salt))
         self._secrets[SCORE] = (told, seal)
-        self.hands.send(federation, liar, Collect(view.row.id, (_entry(stage, seal),)))
+        self.hands.send(federation, liar, Collect(view.row.id, (entry_of(stage.key, seal),)))
         return True
 
     def _score_reveal_1(self, federation: Federation, view: TaskView, stage: StageRow) -> bool:
@@ -242,7 +242,7 @@ class _Script:
         if not isinstance(first, Opinion):
             return False
         again = Opinion(first.subjects, tuple(10_000 for _ in first.vector))
-        entry = _entry(stage, again, sha256("probe", b"again"))
+        entry = entry_of(stage.key, again, sha256("probe", b"again"))
         self._try(federation, view, "second-score", names[2], entry)
         self._last["late-score"] = (names[2], entry)
         self.paused.discard((names[1], SCORE, "reveal"))
@@ -301,13 +301,6 @@ def _ask(federation: Federation, task: bytes) -> Attempt:
     except access.NoAccessError as error:
         return Attempt(error.code, error.slug, state.root == before)
     return Attempt(0, "", harmless=False)
-
-
-def _entry(
-    stage: StageRow, record: Seal | Artefact | Opinion | Complaint, salt: bytes = b""
-) -> Entry:
-    key = stage.key
-    return Entry(key.phase, key.round, key.stage, record, key.group, salt)
 
 
 def _row(view: TaskView, stage: StageRow, member: str) -> MemberRow:

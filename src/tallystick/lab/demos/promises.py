@@ -42,7 +42,6 @@ HARMLESS = {
     "sign-flip",
     "stale-sender",
 }
-PRIVATE = ("learningchain",)
 ALPHA = 0.5  # rows dealt more unevenly than this: nothing was measured
 
 # The settings that were measured: at least so many rounds, at most so many members.
@@ -109,7 +108,7 @@ def loss_bound(world: World) -> float | None:
     `None` where rows are dealt unevenly: how much that costs depends on the table; and where noise
     covers updates, which costs more the fewer rows there are.
     """
-    if is_measured(world) or world.partition != "iid" or world.recipe in PRIVATE:
+    if is_measured(world) or world.partition != "iid" or "privacy" in world.shipped.options:
         return None
     return max(LOSS, 3 / len(world.judges))
 

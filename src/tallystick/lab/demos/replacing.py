@@ -6,15 +6,14 @@ member that trains in the round is the one that attacks.
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tallystick.federation.conduct import Honest
 from tallystick.lab.attacks.rows import add_update
 from tallystick.lab.demos.audit import honest_refusals
-from tallystick.lab.demos.cases import WORKERS
+from tallystick.lab.demos.cases import spread
 from tallystick.lab.demos.checks import Check, at_least, at_most, rounded, same
 from tallystick.lab.demos.defended import PLAIN
 from tallystick.lab.demos.playing import play
@@ -166,16 +165,10 @@ def replaced_cases(
     cases: Sequence[Case], number: int, progress: Callable[[str, int, int], None]
 ) -> list[Replaced]:
     """Run the cases on both cores."""
-    found: list[Replaced] = []
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(WORKERS, mp_context=context) as pool:
-        for one in pool.map(_run_case, cases, [number] * len(cases)):
-            found.append(one)
-            progress("replacing", len(found), len(cases))
-    return found
+    return spread(partial(_run_case, number), cases, "replacing", progress)
 
 
-def _run_case(case: Case, number: int) -> Replaced:
+def _run_case(number: int, case: Case) -> Replaced:
     return run_replaced(case.world(), min(number, case.rounds), FLOOR)
 
 

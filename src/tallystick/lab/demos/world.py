@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tallystick.federation.recipes import load_recipe
+from tallystick.federation.recipes import Recipe, load_recipe
 from tallystick.federation.run import Run, simulate
 from tallystick.federation.task_file import Task
 from tallystick.lab.attacks.attack import POISONING, Attack
@@ -87,6 +87,11 @@ class World:
         shards = partition(self.train, self.members, self.partition, self.seed)
         return {name: TableTrainer(self._spoiled(name, shards[name])) for name in self.members}
 
+    @cached_property
+    def shipped(self) -> Recipe:
+        """The recipe as shipped."""
+        return load_recipe(self.recipe)
+
     @property
     def poisoners(self) -> frozenset[str]:
         """The attackers whose updates are not honest work."""
@@ -117,8 +122,7 @@ class World:
 
         Least squares diverge beyond 2 / |x|², which standardised rows have near their width.
         """
-        own = load_recipe(self.recipe).train
-        settings: dict[str, Any] = {**DEFAULTS, "epochs": self.epochs, **own}
+        settings: dict[str, Any] = {**DEFAULTS, "epochs": self.epochs, **self.shipped.train}
         if self.train.classes is None:
             settings["lr"] = min(settings["lr"], 0.5 / (1 + self.train.x.shape[1]))
         return settings
