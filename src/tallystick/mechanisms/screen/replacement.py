@@ -54,6 +54,7 @@ class Replacement:
     place: ClassVar[Place] = Place.ATTESTED
     record: ClassVar[type[Attestation]] = Attestation
     refs: ClassVar[tuple[str, ...]] = ()
+    needs_model: ClassVar[bool] = True
 
     boost_bps: int = 30_000
 
