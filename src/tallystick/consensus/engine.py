@@ -42,6 +42,14 @@ class Engine(Protocol):
         """The state after ``head``; readers do not write to it."""
         ...
 
+    @property
+    def now(self) -> int:
+        """The time to reckon with, in milliseconds: the head's in a simulation, else the clock's.
+
+        Never before the head's.
+        """
+        ...
+
     def submit(self, wire: bytes) -> bytes:
         """Hand in a transaction; return its hash.
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from tallystick.codec import U8, Record, Signature, decode, encode
 from tallystick.consensus.engine import RetryLaterError
 from tallystick.crypto import keys
-from tallystick.errors import ConfigError, UnavailableError, VerificationError
+from tallystick.crypto.hashes import sha256
+from tallystick.errors import ConfigError, RejectedError, UnavailableError, VerificationError
 from tallystick.ledger.block import header_hash
 from tallystick.ledger.contracts import members
 from tallystick.ledger.genesis import Genesis, load_genesis
@@ -21,9 +22,8 @@ from tallystick.ledger.state import state_from_rows
 from tallystick.ledger.transaction import BadNonceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from tallystick.errors import RejectedError
     from tallystick.ledger.block import Block, Header
     from tallystick.ledger.kernel import Outcome
     from tallystick.ledger.receipt import Receipt
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tallystick.ledger.transaction import Transaction
     from tallystick.storage.sqlite import LedgerStore
 
-__all__ = ["SOLO_DOMAIN", "Solo", "SoloSeal", "check_seal"]
+__all__ = ["SOLO_DOMAIN", "Solo", "SoloSeal", "check_seal", "open_ledger", "sealing_keys"]
 
 LOG = logging.getLogger(__name__)
 SOLO_DOMAIN = b"solo-seal/1"
@@ -58,6 +58,8 @@ class Solo:
     secret
         The sealer's validator key, or its owner key if it has no validator key; without it the
         ledger can only be read.
+    most_pending
+        How many transactions may wait for a block, in equal shares of the members.
 
     Raises
     ------
@@ -66,33 +68,32 @@ class Solo:
     """
 
     def __init__(
-        self, store: LedgerStore, genesis: Genesis | None = None, secret: bytes | None = None
+        self,
+        store: LedgerStore,
+        genesis: Genesis | None = None,
+        secret: bytes | None = None,
+        *,
+        most_pending: int = MOST_PENDING,
     ) -> None:
         """Open the ledger, or found it."""
         self._store = store
         if secret is not None:
             store.claim()
-        self._genesis = _open_genesis(store, genesis)
-        self.kernel = Kernel(self._genesis)
+        self.kernel, self._state, self._head = open_ledger(store, genesis)
         self._secret = secret
+        self._most_pending = most_pending
         self._pending: dict[bytes, Transaction] = {}
+        self._held: set[bytes] = set()  # of what is pending, what the store keeps
         self._nonces: set[tuple[str, int, int]] = set()  # of what is pending
         self._shares: dict[str, int] = {}
         self._outcomes: dict[bytes, Receipt | RejectedError] = {}
-        founded, header = self.kernel.found()
-        rows, head = store.snapshot()
-        self._state = founded if head is None else state_from_rows(rows)
-        self._head = header if head is None else head
-        if self._state.root != self._head.state_root:
-            msg = "the ledger file is damaged: its rows do not have the head's state root"
-            raise UnavailableError(msg)
-        if head is None and not rows:
-            store.found(dict(founded.rows()))
+        if secret is not None:
+            self._take_up_held()
 
     @property
     def genesis(self) -> Genesis:
         """See `Engine.genesis`."""
-        return self._genesis
+        return self.kernel.genesis
 
     @property
     def head(self) -> Header:
@@ -105,19 +106,62 @@ class Solo:
         return self._state
 
     @property
+    def now(self) -> int:
+        """See `Engine.now`: whoever seals says what time it is."""
+        return self._head.time
+
+    @property
     def pending(self) -> int:
         """Transactions waiting for a block."""
         return len(self._pending)
 
     def submit(self, wire: bytes) -> bytes:
         """See `Engine.submit`."""
+        return self._take(wire).hash
+
+    def admit(self, wires: Sequence[bytes]) -> list[bytes | RejectedError | RetryLaterError]:
+        """Submit several, and keep those that are taken on disk until a block has them.
+
+        Returns
+        -------
+        list
+            For each its hash, or why it is not taken. What was taken survives power loss and is
+            waiting again when the ledger is opened.
+
+        Raises
+        ------
+        UnavailableError
+            The disk is full or failed: none of them counts as taken.
+        """
+        answers: list[bytes | RejectedError | RetryLaterError] = []
+        taken: list[Transaction] = []
+        for wire in wires:
+            known = len(self._pending)
+            try:
+                tx = self._take(wire)
+            except (RejectedError, RetryLaterError) as error:
+                answers.append(error)
+                continue
+            answers.append(tx.hash)
+            if len(self._pending) > known:
+                taken.append(tx)
+        try:
+            self._store.hold([(tx.hash, tx.wire) for tx in taken])
+        except UnavailableError:
+            for tx in taken:
+                self._drop(tx)
+            raise
+        self._held.update(tx.hash for tx in taken)
+        return answers
+
+    def _take(self, wire: bytes) -> Transaction:
         tx = self.kernel.check(self._state, wire, self._head.time)
         if tx.hash in self._pending:
-            return tx.hash
+            return tx
         if tx.order in self._nonces:
             msg = f"nonce {tx.body.nonce}: another transaction with it waits already"
             raise BadNonceError(msg)
-        share = MOST_PENDING // max(1, len(members.active_members(self._state)))
+        share = self._most_pending // max(1, len(members.active_members(self._state)))
         used = self._shares.get(tx.body.sender, 0)
         if used >= share:
             msg = f"'{tx.body.sender}' has {used} transactions waiting"
@@ -125,7 +169,7 @@ class Solo:
         self._pending[tx.hash] = tx
         self._nonces.add(tx.order)
         self._shares[tx.body.sender] = used + 1
-        return tx.hash
+        return tx
 
     def seal(self, time: int) -> Outcome:
         """Seal a block of what waits, at ``time`` milliseconds; durable when this returns.
@@ -184,7 +228,7 @@ class Solo:
 
     def _sign(self, header: Header) -> bytes:
         public = keys.public_of(self._secret or b"")
-        sealer = self._genesis.sealer
+        sealer = self.kernel.genesis.sealer
         row = self._state.get(members.MEMBERS, sealer)
         for index in range(0 if row is None else len(row.keys)):
             key = _sealing_key(self._state, sealer, index)
@@ -194,23 +238,44 @@ class Solo:
         msg = f"the key is none that '{sealer}' seals blocks with"
         raise ConfigError(msg, hint="its validator key does, or its owner key where it has none")
 
+    def _take_up_held(self) -> None:
+        """Wait again for blocks with what was taken before this process began."""
+        spent: list[bytes] = []
+        for wire in self._store.held():
+            try:
+                self._held.add(self._take(wire).hash)
+            except (RejectedError, RetryLaterError) as error:
+                tx_hash = sha256("transaction", wire)
+                LOG.warning("transaction %s is dropped: %s", tx_hash.hex()[:12], error)
+                spent.append(tx_hash)
+        self._store.release(spent)
+
     def _settle(self, outcome: Outcome) -> None:
         for tx, receipt in zip(outcome.transactions, outcome.receipts, strict=True):
+            self._held.discard(tx.hash)  # the block's own commit released it
             self._forget(tx, receipt)
+        spent: list[bytes] = []
         for tx, error in outcome.refused:
             if not isinstance(error, ShareExceededError):
+                spent.append(tx.hash)
                 self._forget(tx, error)
         for faulty in outcome.faulty:
             LOG.error("a transaction was left out, our bug: %s", faulty.error)
+            spent.append(faulty.transaction.hash)
             self._forget(faulty.transaction, FaultyTransactionError(faulty.error))
+        self._store.release(self._held.intersection(spent))
+        self._held.difference_update(spent)
 
     def _forget(self, tx: Transaction, result: Receipt | RejectedError) -> None:
-        if self._pending.pop(tx.hash, None) is not None:
-            self._nonces.discard(tx.order)
-            self._shares[tx.body.sender] -= 1
+        self._drop(tx)
         if len(self._outcomes) > MOST_REMEMBERED:
             del self._outcomes[next(iter(self._outcomes))]  # the oldest; nobody waits for it
         self._outcomes[tx.hash] = result
+
+    def _drop(self, tx: Transaction) -> None:
+        if self._pending.pop(tx.hash, None) is not None:
+            self._nonces.discard(tx.order)
+            self._shares[tx.body.sender] -= 1
 
 
 def check_seal(state: State, genesis: Genesis, header: Header, evidence: bytes) -> None:
@@ -232,6 +297,13 @@ def check_seal(state: State, genesis: Genesis, header: Header, evidence: bytes) 
     keys.verify(key.public, SOLO_DOMAIN, header_hash(header), seal.signature)
 
 
+def sealing_keys(state: State, sealer: str) -> tuple[bytes, ...]:
+    """Return the public keys that the sealer may seal with now."""
+    row = state.get(members.MEMBERS, sealer)
+    found = [_sealing_key(state, sealer, index) for index in range(len(row.keys) if row else 0)]
+    return tuple(key.public for key in found if key is not None)
+
+
 def _sealing_key(state: State, sealer: str, index: int) -> members.KeyRow | None:
     """Return the sealer's key if it is valid now and of the role that seals."""
     row, key = state.get(members.MEMBERS, sealer), members.active_key(state, sealer, index)
@@ -239,6 +311,29 @@ def _sealing_key(state: State, sealer: str, index: int) -> members.KeyRow | None
         return None
     has_validator = any(each.role == "validator" for each in row.keys)
     return key if key.role == ("validator" if has_validator else "owner") else None
+
+
+def open_ledger(store: LedgerStore, genesis: Genesis | None) -> tuple[Kernel, State, Header]:
+    """Return a store's ledger, founded in a store that holds none: kernel, state and head.
+
+    Raises
+    ------
+    ConfigError
+        The store has another genesis, or there is none.
+    UnavailableError
+        The store's file is damaged.
+    """
+    kernel = Kernel(_open_genesis(store, genesis))
+    founded, header = kernel.found()
+    rows, head = store.snapshot()
+    state = founded if head is None else state_from_rows(rows)
+    if head is None and not rows:
+        store.found(dict(founded.rows()))
+    head = header if head is None else head
+    if state.root != head.state_root:
+        msg = "the ledger file is damaged: its rows do not have the head's state root"
+        raise UnavailableError(msg)
+    return kernel, state, head
 
 
 def _open_genesis(store: LedgerStore, genesis: Genesis | None) -> Genesis:

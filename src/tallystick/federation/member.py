@@ -416,7 +416,7 @@ class Member:
         if stage is None:
             return False
         later = stage.ends - step.stage.within + step.stage.within // 4 + view.row.excess
-        if self._engine.head.time >= later:
+        if self._engine.now >= later:
             return True
         self.wake = later if self.wake is None else min(self.wake, later)
         return False

@@ -105,14 +105,14 @@ class Outbox:
         self._before()
         last = last_nonce(self._engine.state, self._identity.member, self._identity.key)
         nonce = max(self._nonce, last) + 1
-        head = self._engine.head
         body = Body(
             sender=self._identity.member,
             key=self._identity.key,
             nonce=nonce,
-            valid_until=head.time + self._engine.genesis.limits.validity // 2,
+            valid_until=self._engine.now + self._engine.genesis.limits.validity // 2,
             message=message,
         )
+        head = self._engine.head
         tx = sign_transaction(body, self._identity.secret, head.chain)
         said = frozenset(marks)
         try:

@@ -5,20 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from tallystick.consensus.installed import check_installed
 from tallystick.consensus.solo import check_seal
-from tallystick.errors import (
-    ConfigError,
-    DecodeError,
-    InvariantError,
-    RejectedError,
-    VerificationError,
-)
+from tallystick.errors import DecodeError, InvariantError, RejectedError, VerificationError
 from tallystick.ledger.block import header_hash
 from tallystick.ledger.contracts.members import MEMBERS, ROLL
 from tallystick.ledger.kernel import Kernel
-from tallystick.ledger.messages import ProposeTask
-from tallystick.ledger.transaction import parse_transaction
-from tallystick.mechanisms.registry import rule_digest
 from tallystick.provenance.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -93,7 +85,7 @@ def execute(bundle: Bundle, checkpoint: Checkpoint | None = None) -> Executed:
         try:
             outcome = kernel.apply(state, head, block)
         except (RejectedError, InvariantError) as error:
-            _check_rules(kernel, block)
+            check_installed(kernel, block)
             msg = f"block {block.header.height} {error}"
             raise HistoryError(msg) from error
         state.commit(outcome.changes)
@@ -125,34 +117,6 @@ def _check_seal(state: State, genesis: Genesis, block: Block) -> None:
     except (DecodeError, VerificationError) as error:
         msg = f"block {height} does not carry the seal of '{genesis.sealer}': {error}"
         raise FinalityError(msg) from error
-
-
-def _check_rules(kernel: Kernel, block: Block) -> None:
-    """Say so when what failed is that a third party's rule is not installed here.
-
-    Raises
-    ------
-    ConfigError
-        Names the rule.
-    """
-    for wire in block.transactions:
-        try:
-            message = parse_transaction(wire, kernel.limits).body.message
-        except RejectedError:
-            return
-        if not isinstance(message, ProposeTask):
-            continue
-        terms = message.terms
-        for stage in (*terms.setup, *terms.round, *terms.close):
-            digest = {pin.rule: pin.digest for pin in terms.pins}.get(stage.rule, b"")
-            try:
-                known = rule_digest(stage.rule)
-            except ConfigError:
-                known = None
-            if known != digest:
-                msg = f"the rule '{stage.rule}' that this ledger's tasks use is not installed here"
-                hint = f"install the package with source digest {digest.hex()}" if digest else ""
-                raise ConfigError(msg, hint=hint)
 
 
 def _compare(checkpoint: Checkpoint | None, header: Header) -> None:

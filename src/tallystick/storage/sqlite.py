@@ -17,7 +17,7 @@ from tallystick.ledger.receipt import Receipt
 from tallystick.storage.lock import Lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from tallystick.ledger.kernel import Outcome
 
@@ -36,14 +36,24 @@ CREATE TABLE IF NOT EXISTS leaves (
     task BLOB NOT NULL, number INTEGER NOT NULL, height INTEGER NOT NULL, leaf BLOB NOT NULL,
     PRIMARY KEY (task, number)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS pool (hash BLOB PRIMARY KEY, wire BLOB NOT NULL) WITHOUT ROWID;
 """
 
 
 class LedgerStore:
-    """Blocks, state rows, receipts and log leaves of one ledger."""
+    """Blocks, state rows, receipts and log leaves of one ledger.
 
-    def __init__(self, path: Path | str) -> None:
-        """Open or create the file, or keep everything in `MEMORY`.
+    Parameters
+    ----------
+    path
+        The file, made if need be, or `MEMORY`.
+    durable
+        Whether ``commit`` waits for the disk. A copy that can be fetched again does without: power
+        loss then takes its newest blocks, never part of one.
+    """
+
+    def __init__(self, path: Path | str, *, durable: bool = True) -> None:
+        """Open or create the file.
 
         Raises
         ------
@@ -55,7 +65,7 @@ class LedgerStore:
         try:
             self._db = sqlite3.connect(str(path), isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._db.executescript(SCHEMA)
         except sqlite3.Error as error:
             msg = f"{path}: {error}"
@@ -161,12 +171,46 @@ class LedgerStore:
             self._db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", kept)
             self._db.executemany("INSERT OR REPLACE INTO receipts VALUES (?, ?, ?)", receipts)
             self._db.executemany("INSERT INTO leaves VALUES (?, ?, ?, ?)", self._numbered(outcome))
+            gone = [(tx.hash,) for tx in outcome.transactions]
+            self._db.executemany("DELETE FROM pool WHERE hash = ?", gone)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             self._counts.clear()
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             msg = f"the block was not written: {error}"
+            raise UnavailableError(msg) from error
+
+    def hold(self, pending: Iterable[tuple[bytes, bytes]]) -> None:
+        """Keep transactions, each with its hash, until a block has them; durable on return.
+
+        Raises
+        ------
+        UnavailableError
+            None was kept; the same call may be repeated.
+        """
+        self._pool("INSERT OR REPLACE INTO pool VALUES (?, ?)", pending)
+
+    def release(self, hashes: Iterable[bytes]) -> None:
+        """Forget transactions that will be in no block; raises as `hold`."""
+        self._pool("DELETE FROM pool WHERE hash = ?", [(tx_hash,) for tx_hash in hashes])
+
+    def held(self) -> list[bytes]:
+        """Return the wire bytes of what is kept and in no block yet."""
+        return [bytes(wire) for (wire,) in self._db.execute("SELECT wire FROM pool ORDER BY hash")]
+
+    def _pool(self, statement: str, rows: Iterable[tuple[bytes, ...]]) -> None:
+        listed = list(rows)
+        if not listed:
+            return
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany(statement, listed)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            msg = f"transactions that wait were not written: {error}"
             raise UnavailableError(msg) from error
 
     def _numbered(self, outcome: Outcome) -> list[tuple[bytes, int, int, bytes]]:

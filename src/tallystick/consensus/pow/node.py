@@ -103,6 +103,11 @@ class Node:
         return self._header(self._final_height)
 
     @property
+    def now(self) -> int:
+        """See `Engine.now`."""
+        return self.head.time
+
+    @property
     def state(self) -> State:
         """See `Engine.state`."""
         return self._final

@@ -1,0 +1,376 @@
+"""A node's ledger as an engine, believed in nothing.
+
+Every block is executed again here: its seal, its place after the one before, each root it claims.
+So what a member acts on is proven by what was signed, and what it holds is enough to write a bundle
+without asking anybody. A block that does not check out is refused and its node named
+(`tallystick.consensus.witness`); blocks are kept in a file, so an absence costs what was missed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tallystick.codec import decode, encode
+from tallystick.consensus.client import RefusedError
+from tallystick.consensus.engine import RetryLaterError
+from tallystick.consensus.installed import check_installed
+from tallystick.consensus.solo import check_seal, open_ledger, sealing_keys
+from tallystick.consensus.wire import (
+    API,
+    HEIGHT_HEADER,
+    Acknowledgement,
+    SealedHeader,
+    Sighting,
+    blocks_in,
+    is_acknowledged,
+)
+from tallystick.errors import (
+    ConfigError,
+    DecodeError,
+    InvariantError,
+    RejectedError,
+    UnavailableError,
+    VerificationError,
+)
+from tallystick.ledger.block import header_hash
+from tallystick.ledger.genesis import Genesis, genesis_hash, load_genesis
+from tallystick.ledger.kernel import ShareExceededError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tallystick.consensus.client import NodeClient
+    from tallystick.consensus.witness import Witness
+    from tallystick.ledger.block import Block, Header
+    from tallystick.ledger.receipt import Receipt
+    from tallystick.ledger.state import State
+    from tallystick.ledger.transaction import Transaction
+    from tallystick.storage.sqlite import LedgerStore
+
+__all__ = ["Remote", "fetch_genesis"]
+
+LOG = logging.getLogger(__name__)
+SIGHTING_SECONDS = 10.0  # between two looks at what others were shown
+DROPPED_BLOCKS, DROPPED_SECONDS = 20, 30.0  # until silence about a transaction is a lie
+MOST_SENT = 10_000
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A transaction on its way, and the node's word that it has it."""
+
+    tx: Transaction
+    url: str
+    height: int
+    at: float
+    word: tuple[Acknowledgement, bytes] | None = None
+
+
+class Remote:
+    """The ledger that nodes serve; an `Engine` for members and tools.
+
+    Parameters
+    ----------
+    store
+        Where the checked blocks are kept; it may be one that an earlier process filled.
+    client
+        How nodes are asked.
+    genesis
+        Where the ledger has to start: known from elsewhere than the nodes, or kept by the store.
+    witness
+        Writes down what a node said that was not true.
+    member
+        Whose sightings are passed on to others; nobody's by default.
+
+    Raises
+    ------
+    UnavailableError
+        Another process uses the store, or its file is damaged.
+    ConfigError
+        The store started from another genesis.
+    """
+
+    def __init__(
+        self,
+        store: LedgerStore,
+        client: NodeClient,
+        genesis: Genesis | None,
+        witness: Witness,
+        member: str = "",
+    ) -> None:
+        """Open what is known so far; nothing is fetched before `follow`."""
+        store.claim()
+        self._store = store
+        self._client = client
+        self._witness = witness
+        self._member = member
+        self.kernel, self._state, self._head = open_ledger(store, genesis)
+        self._seal = b""  # of the head; empty at genesis
+        for block in store.blocks(max(1, self._head.height)):
+            self._seal = block.evidence
+        self._sent: dict[bytes, _Sent] = {}
+        self._shown: dict[str, int] = {}  # the highest block each node showed
+        self._looked = 0.0
+
+    @property
+    def genesis(self) -> Genesis:
+        """See `Engine.genesis`."""
+        return self.kernel.genesis
+
+    @property
+    def head(self) -> Header:
+        """See `Engine.head`."""
+        return self._head
+
+    @property
+    def state(self) -> State:
+        """See `Engine.state`."""
+        return self._state
+
+    @property
+    def now(self) -> int:
+        """See `Engine.now`."""
+        return max(self._head.time, time.time_ns() // 1_000_000)
+
+    def follow(self, wait_seconds: float = 0.0) -> int:
+        """Fetch the blocks that are new and execute them; return how many there were.
+
+        Parameters
+        ----------
+        wait_seconds
+            How long a node may wait for the next block before it answers that there is none.
+
+        Raises
+        ------
+        UnavailableError
+            No node answers.
+        LyingNodeError
+            What a node showed is not true. It is asked no more; nothing of it was accepted.
+        """
+        before = self._head.height
+        target = f"{API}/blocks?from={before + 1}&wait={wait_seconds:g}"
+        answer = self._client.ask("GET", target, wait_seconds=wait_seconds)
+        try:
+            self._check_height(answer.url, answer.headers.get(HEIGHT_HEADER, ""))
+            for block in blocks_in(answer.content):
+                self._take(answer.url, block)
+        except DecodeError as error:
+            self._client.turn()
+            msg = f"{answer.url} does not answer with blocks: {error}"
+            raise UnavailableError(msg) from error
+        except VerificationError:
+            self._client.bar(answer.url)
+            raise
+        self._shown[answer.url] = self._head.height
+        self._compare_sightings()
+        return self._head.height - before
+
+    def submit(self, wire: bytes) -> bytes:
+        """See `Engine.submit`; the node's word that it took it is kept until it is in a block."""
+        tx = self.kernel.check(self._state, wire, self.now)
+        try:
+            answer = self._client.ask("POST", f"{API}/transactions", wire, signed=True)
+        except RefusedError as error:
+            # It checks out here, so the node is ahead of us, or lies: the next blocks tell.
+            msg = f"the node refuses what is in order here: {error}"
+            raise RetryLaterError(msg) from error
+        known = self._sent.get(tx.hash)
+        if known is None:
+            if len(self._sent) >= MOST_SENT:
+                del self._sent[next(iter(self._sent))]
+            known = _Sent(tx, answer.url, self._head.height, time.monotonic())
+            self._sent[tx.hash] = known
+        known.word = known.word or self._word_in(answer.document(), tx.hash)
+        return tx.hash
+
+    def outcome(self, tx_hash: bytes) -> Receipt | RejectedError | None:
+        """See `Engine.outcome`; whether it is refused is found out here, not asked."""
+        found = self._store.receipt(tx_hash)
+        if found is not None:
+            self._sent.pop(tx_hash, None)
+            return found[1]
+        sent = self._sent.get(tx_hash)
+        if sent is None or sent.height == self._head.height:
+            return None
+        refused = self._refusal_of(sent.tx)
+        if refused is not None:
+            del self._sent[tx_hash]
+            return refused
+        self._check_dropped(sent)
+        return None
+
+    def blocks(self, start: int = 1) -> Iterator[Block]:
+        """See `Engine.blocks`."""
+        return self._store.blocks(start)
+
+    def leaves(self, task: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
+        """See `Engine.leaves`."""
+        return self._store.leaves(task, start)
+
+    def close(self) -> None:
+        """Close the store."""
+        self._store.close()
+
+    def _take(self, url: str, block: Block) -> None:
+        """Execute a block after the head and keep it, or name the node."""
+        header = block.header
+        if header.chain != self.kernel.chain:
+            msg = "its blocks are another ledger's"
+            raise self._witness.name(url, "other-ledger", msg, block=encode(block))
+        try:
+            check_seal(self._state, self.genesis, header, block.evidence)
+        except (DecodeError, VerificationError) as error:
+            msg = f"block {header.height} is not sealed by '{self.genesis.sealer}': {error}"
+            raise self._witness.name(url, "unsealed-block", msg, block=encode(block)) from error
+        follows = header.parent == header_hash(self._head)
+        if header.height != self._head.height + 1 or not follows:
+            self._check_fork(url, block)
+        try:
+            outcome = self.kernel.apply(self._state, self._head, block)
+        except (RejectedError, InvariantError) as error:
+            check_installed(self.kernel, block)
+            msg = f"block {header.height} claims what its transactions do not do: {error}"
+            raise self._witness.name(
+                url, "false-state", msg, block=encode(block), parent=encode(self._head)
+            ) from error
+        self._store.commit(outcome, block.evidence)
+        self._state.commit(outcome.changes)
+        self._head, self._seal = outcome.header, block.evidence
+
+    def _check_height(self, url: str, text: str) -> None:
+        """Name a node that showed more than it now says there is."""
+        said = int(text) if text.isdigit() and len(text) < len("9" * 19) else -1
+        shown = self._shown.get(url, 0)
+        if said < 0:
+            self._client.turn()
+            msg = f"{url} does not answer as a node does"
+            raise UnavailableError(msg)
+        if said < shown:
+            msg = f"it says its newest block is {said}, and has shown block {shown} before"
+            seen = encode(SealedHeader(self._head, self._seal))
+            raise self._witness.name(url, "old-head", msg, said=said, shown=shown, seen=seen)
+        if said < self._head.height and len(self._client.urls) == 1:
+            msg = f"it says its newest block is {said}; block {self._head.height} was sealed before"
+            seen = encode(SealedHeader(self._head, self._seal))
+            raise self._witness.name(url, "old-head", msg, said=said, seen=seen)
+
+    def _check_fork(self, url: str, block: Block) -> None:
+        """Raise what a sealed block means that does not follow the head."""
+        height = min(block.header.height, self._head.height)
+        mine = next(self._store.blocks(height), None) if height else None
+        theirs = block
+        if block.header.height > self._head.height and height:
+            answer = self._client.ask("GET", f"{API}/blocks?from={height}&count=1")
+            theirs = next(blocks_in(answer.content), block)
+        if mine is not None and theirs.header.height == mine.header.height:
+            self._check_twin(url, SealedHeader(theirs.header, theirs.evidence))
+        msg = f"block {block.header.height} does not follow block {self._head.height}"
+        raise self._witness.name(
+            url, "forked-history", msg, block=encode(block), head=encode(self._head)
+        )
+
+    def _check_twin(self, url: str, seen: SealedHeader, whose: str = "") -> None:
+        """Name a sealer that signed another block than the one known here at a height."""
+        height = seen.header.height
+        known = next(self._store.blocks(height), None)
+        if known is None or known.header.height != height or known.header == seen.header:
+            return
+        try:
+            check_seal(self._state, self.genesis, seen.header, seen.evidence)
+        except (DecodeError, VerificationError):
+            return  # nobody's word but its bringer's
+        shown = f", and showed it to '{whose}'" if whose else ""
+        msg = f"'{self.genesis.sealer}' sealed two blocks {height}{shown}"
+        mine = SealedHeader(known.header, known.evidence)
+        raise self._witness.name(
+            url, "forked-history", msg, one=encode(mine), other=encode(seen), height=height
+        )
+
+    def _compare_sightings(self) -> None:
+        """Pass on the head, and see that nobody was shown another history."""
+        now = time.monotonic()
+        if not self._member or not self._head.height or now - self._looked < SIGHTING_SECONDS:
+            return
+        self._looked = now
+        seen = encode(Sighting(self._member, SealedHeader(self._head, self._seal)))
+        try:
+            answer = self._client.ask("POST", f"{API}/sightings", seen, signed=True)
+            for text in answer.document().get("sightings", []):
+                sighting = decode(Sighting, bytes.fromhex(text))
+                self._check_twin(answer.url, sighting.seen, sighting.member)
+        except (RefusedError, UnavailableError, DecodeError, ValueError, TypeError) as error:
+            LOG.info("sightings were not compared: %s", error)
+
+    def _word_in(
+        self, document: dict[str, object], tx_hash: bytes
+    ) -> tuple[Acknowledgement, bytes] | None:
+        """Return the node's acknowledgement if it is the sealer's, who can be held to it."""
+        try:
+            word = decode(Acknowledgement, bytes.fromhex(str(document["acknowledgement"])))
+            signature = bytes.fromhex(str(document["signature"]))
+        except (KeyError, ValueError, DecodeError):
+            return None
+        publics = sealing_keys(self._state, self.genesis.sealer)
+        chain = self.kernel.chain
+        signed = any(is_acknowledged(word, signature, public, chain) for public in publics)
+        return (word, signature) if signed and word.tx == tx_hash else None
+
+    def _refusal_of(self, tx: Transaction) -> RejectedError | None:
+        """Return why no block can hold the transaction now, `None` if one could."""
+        outcome = self.kernel.propose(self._state, self._head, self.now, [tx])
+        for _, error in outcome.refused:
+            return None if isinstance(error, ShareExceededError) else error
+        return None
+
+    def _check_dropped(self, sent: _Sent) -> None:
+        """Name a node that took a transaction and leaves it out of block after block."""
+        blocks = self._head.height - sent.height
+        waited = time.monotonic() - sent.at
+        if blocks < DROPPED_BLOCKS or waited < DROPPED_SECONDS:
+            return
+        msg = f"transaction {sent.tx.hash.hex()[:12]} is in none of the {blocks} blocks since"
+        error = self._witness.name(
+            sent.url,
+            "dropped-submission",
+            f"{msg}, and could be in each" + (", though it was acknowledged" if sent.word else ""),
+            transaction=sent.tx.wire,
+            acknowledgement=encode(sent.word[0]) if sent.word else b"",
+            signature=sent.word[1] if sent.word else b"",
+            head=encode(SealedHeader(self._head, self._seal)),
+        )
+        self._client.bar(sent.url)
+        raise error
+
+
+def fetch_genesis(client: NodeClient, wanted: bytes = b"") -> Genesis:
+    """Return the genesis that a node serves.
+
+    Parameters
+    ----------
+    wanted
+        Its hash, from elsewhere than the node.
+
+    Raises
+    ------
+    VerificationError
+        It is another one.
+    UnavailableError
+        The node serves none.
+    """
+    answer = client.ask("GET", f"{API}/genesis")
+    try:
+        genesis = load_genesis(answer.content)
+    except DecodeError as error:
+        msg = f"{answer.url} does not serve a genesis: {error}"
+        raise UnavailableError(msg) from error
+    if genesis.engine != "solo":
+        msg = f"this release does not follow ledgers of the engine '{genesis.engine}'"
+        raise ConfigError(msg, hint="upgrade tallystick")
+    found = genesis_hash(genesis)
+    if wanted and found != wanted:
+        msg = f"{answer.url} serves the ledger {genesis.name}+{found.hex()}, not {wanted.hex()}"
+        raise VerificationError(msg, hint="ask its operator, and compare with what was published")
+    return genesis

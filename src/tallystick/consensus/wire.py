@@ -1,0 +1,160 @@
+"""What members and nodes say to each other over HTTP, signed.
+
+A member signs each request that writes, and each for bytes of a task: method, path with query, the
+hash of the body, the time and a number used once. A node signs its acknowledgement of a
+transaction, so that dropping it can be shown. Members pass on the newest block they have checked,
+with its seal: whoever is shown another one of that height holds proof that the sealer signed both.
+"""
+
+from __future__ import annotations
+
+import binascii
+import struct
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from tallystick.codec import U8, U63, Hash, Label, Record, decode, encode
+from tallystick.crypto import keys
+from tallystick.errors import DecodeError
+from tallystick.ledger.block import Block, Header
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "API",
+    "HEIGHT_HEADER",
+    "MOST_BLOCK_BYTES",
+    "REQUEST_HEADER",
+    "SIGNATURE_HEADER",
+    "TIME_HEADER",
+    "Acknowledgement",
+    "Request",
+    "SealedHeader",
+    "Sighting",
+    "blocks_in",
+    "frame",
+    "is_acknowledged",
+    "is_signed",
+    "read_headers",
+    "sign_acknowledgement",
+    "sign_request",
+]
+
+API = "/v1"
+REQUEST_HEADER = "Tally-Request"
+SIGNATURE_HEADER = "Tally-Signature"
+HEIGHT_HEADER = "Tally-Height"  # of the node's head
+TIME_HEADER = "Tally-Time"  # the node's clock, in milliseconds
+REQUEST_DOMAIN = b"request/1"
+ACKNOWLEDGE_DOMAIN = b"acknowledgement/1"
+MOST_BLOCK_BYTES = 1 << 26
+_LENGTH = struct.Struct("<I")
+
+
+class Request(Record):
+    """An HTTP request as its member signs it; ``time`` in milliseconds since 1970."""
+
+    genesis: Hash
+    member: Label
+    key: U8
+    method: Annotated[str, msgspec.Meta(max_length=8)]
+    target: Annotated[str, msgspec.Meta(max_length=2048)]
+    body: Hash
+    time: U63
+    once: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+
+
+class Acknowledgement(Record):
+    """A node's word that it took a transaction, at a height and time of its own."""
+
+    tx: Hash
+    height: U63
+    time: U63
+
+
+class SealedHeader(Record):
+    """A header with what its engine signed it by."""
+
+    header: Header
+    evidence: Annotated[bytes, msgspec.Meta(max_length=1 << 16)]
+
+
+class Sighting(Record):
+    """The newest block a member has checked."""
+
+    member: Label
+    seen: SealedHeader
+
+
+def sign_request(request: Request, secret: bytes) -> dict[str, str]:
+    """Return the headers that carry a request and its signature."""
+    raw = encode(request)
+    signature = keys.sign(secret, REQUEST_DOMAIN, raw)
+    return {
+        REQUEST_HEADER: urlsafe_b64encode(raw).decode(),
+        SIGNATURE_HEADER: urlsafe_b64encode(signature).decode(),
+    }
+
+
+def read_headers(request: str, signature: str) -> tuple[Request, bytes, bytes]:
+    """Return the request that two headers carry, unchecked, its encoding and its signature.
+
+    Raises
+    ------
+    DecodeError
+        They are no such headers.
+    """
+    try:
+        raw = urlsafe_b64decode(request.encode("ascii"))
+        signed = urlsafe_b64decode(signature.encode("ascii"))
+    except (binascii.Error, ValueError) as error:
+        msg = "the request's signature is not in base64"
+        raise DecodeError(msg) from error
+    return decode(Request, raw), raw, signed
+
+
+def is_signed(raw: bytes, signature: bytes, public: bytes) -> bool:
+    """Return whether the owner of ``public`` signed the encoded request."""
+    return keys.is_valid(public, REQUEST_DOMAIN, raw, signature)
+
+
+def sign_acknowledgement(given: Acknowledgement, secret: bytes, genesis: bytes) -> bytes:
+    """Return the node's signature over an acknowledgement."""
+    return keys.sign(secret, ACKNOWLEDGE_DOMAIN, genesis + encode(given))
+
+
+def is_acknowledged(
+    given: Acknowledgement, signature: bytes, public: bytes, genesis: bytes
+) -> bool:
+    """Return whether the owner of ``public`` signed the acknowledgement on this ledger."""
+    return keys.is_valid(public, ACKNOWLEDGE_DOMAIN, genesis + encode(given), signature)
+
+
+def frame(block: bytes) -> bytes:
+    """Return an encoded block behind its length, four bytes, little-endian."""
+    return _LENGTH.pack(len(block)) + block
+
+
+def blocks_in(data: bytes) -> Iterator[Block]:
+    """Yield the framed blocks of a response.
+
+    Raises
+    ------
+    DecodeError
+        A frame is cut off or too long, or holds no canonical block.
+    """
+    view, at = memoryview(data), 0
+    while at < len(view):
+        if at + _LENGTH.size > len(view):
+            msg = "a block's length is cut off"
+            raise DecodeError(msg)
+        (size,) = _LENGTH.unpack_from(view, at)
+        at += _LENGTH.size
+        if size > min(MOST_BLOCK_BYTES, len(view) - at):
+            msg = "a block is cut off"
+            raise DecodeError(msg)
+        yield decode(Block, bytes(view[at : at + size]))
+        at += size
