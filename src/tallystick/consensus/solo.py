@@ -73,7 +73,7 @@ class Solo:
         genesis: Genesis | None = None,
         secret: bytes | None = None,
         *,
-        most_pending: int = MOST_PENDING,
+        most_pending: int | None = None,
     ) -> None:
         """Open the ledger, or found it."""
         self._store = store
@@ -161,7 +161,7 @@ class Solo:
         if tx.order in self._nonces:
             msg = f"nonce {tx.body.nonce}: another transaction with it waits already"
             raise BadNonceError(msg)
-        share = self._most_pending // max(1, len(members.active_members(self._state)))
+        share = (self._most_pending or MOST_PENDING) // max(1, len(members.active_members(self._state)))
         used = self._shares.get(tx.body.sender, 0)
         if used >= share:
             msg = f"'{tx.body.sender}' has {used} transactions waiting"
