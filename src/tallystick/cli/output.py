@@ -7,14 +7,13 @@ looking; whatever other people's code prints meanwhile goes there too.
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from tallystick.text import visible
+from tallystick.text import plain, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -45,26 +44,6 @@ def print_document(document: Mapping[str, Any], *, compact: bool = False) -> Non
     """Print one JSON document; with ``compact`` on one line."""
     indent = None if compact else 1
     print(json.dumps(plain(document), indent=indent, allow_nan=False), flush=True)
-
-
-def plain(value: Any) -> Any:  # noqa: ANN401, PLR0911 - any value a document may hold
-    """Return a value as JSON knows it: bytes as hex, numbers that are not finite as ``null``."""
-    if isinstance(value, bytes):
-        return value.hex()
-    if value is None or isinstance(value, bool | str | int):
-        return value
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(each) for each in value]
-    fields = getattr(value, "__struct_fields__", None)
-    if fields is not None:
-        return {name: plain(getattr(value, name)) for name in fields}
-    if hasattr(value, "item"):  # a NumPy scalar
-        return plain(value.item())
-    return str(value)
 
 
 class Painted(str):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tallystick.codec import U8, Record, Signature, decode, encode
 from tallystick.consensus.engine import RetryLaterError
 from tallystick.crypto import keys
@@ -81,6 +83,7 @@ class Solo:
             store.claim()
         self.kernel, self._state, self._head = open_ledger(store, genesis)
         self._secret = secret
+        self.newest: Block | None = None  # what was sealed last since it was opened
         self._most_pending = most_pending
         self._pending: dict[bytes, Transaction] = {}
         self._held: set[bytes] = set()  # of what is pending, what the store keeps
@@ -119,8 +122,10 @@ class Solo:
         """See `Engine.submit`."""
         return self._take(wire).hash
 
-    def admit(self, wires: Sequence[bytes]) -> list[bytes | RejectedError | RetryLaterError]:
-        """Submit several, and keep those that are taken on disk until a block has them.
+    def admit(
+        self, wires: Sequence[bytes], time: int
+    ) -> list[bytes | RejectedError | RetryLaterError]:
+        """Submit several at a time in milliseconds; keep what is taken until a block has it.
 
         Returns
         -------
@@ -138,7 +143,7 @@ class Solo:
         for wire in wires:
             known = len(self._pending)
             try:
-                tx = self._take(wire)
+                tx = self._take(wire, time)
             except (RejectedError, RetryLaterError) as error:
                 answers.append(error)
                 continue
@@ -154,14 +159,16 @@ class Solo:
         self._held.update(tx.hash for tx in taken)
         return answers
 
-    def _take(self, wire: bytes) -> Transaction:
-        tx = self.kernel.check(self._state, wire, self._head.time)
+    def _take(self, wire: bytes, time: int = 0) -> Transaction:
+        tx = self.kernel.check(self._state, wire, max(time, self._head.time))
         if tx.hash in self._pending:
             return tx
         if tx.order in self._nonces:
             msg = f"nonce {tx.body.nonce}: another transaction with it waits already"
             raise BadNonceError(msg)
-        share = (self._most_pending or MOST_PENDING) // max(1, len(members.active_members(self._state)))
+        share = (self._most_pending or MOST_PENDING) // max(
+            1, len(members.active_members(self._state))
+        )
         used = self._shares.get(tx.body.sender, 0)
         if used >= share:
             msg = f"'{tx.body.sender}' has {used} transactions waiting"
@@ -197,6 +204,7 @@ class Solo:
         self._store.commit(outcome, evidence)
         self._state.commit(outcome.changes)
         self._head = outcome.header
+        self.newest = msgspec.structs.replace(outcome.block, evidence=evidence)
         self._settle(outcome)
         return outcome
 

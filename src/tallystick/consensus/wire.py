@@ -31,15 +31,18 @@ __all__ = [
     "SIGNATURE_HEADER",
     "TIME_HEADER",
     "Acknowledgement",
+    "Held",
     "Request",
     "SealedHeader",
     "Sighting",
     "blocks_in",
     "frame",
     "is_acknowledged",
+    "is_held",
     "is_signed",
     "read_headers",
     "sign_acknowledgement",
+    "sign_held",
     "sign_request",
 ]
 
@@ -50,6 +53,7 @@ HEIGHT_HEADER = "Tally-Height"  # of the node's head
 TIME_HEADER = "Tally-Time"  # the node's clock, in milliseconds
 REQUEST_DOMAIN = b"request/1"
 ACKNOWLEDGE_DOMAIN = b"acknowledgement/1"
+HELD_DOMAIN = b"held/1"
 MOST_BLOCK_BYTES = 1 << 26
 _LENGTH = struct.Struct("<I")
 
@@ -72,6 +76,15 @@ class Acknowledgement(Record):
 
     tx: Hash
     height: U63
+    time: U63
+
+
+class Held(Record):
+    """A node's word that it keeps a task's blob, whole."""
+
+    task: Hash
+    root: Hash
+    size: U63
     time: U63
 
 
@@ -131,6 +144,16 @@ def is_acknowledged(
 ) -> bool:
     """Return whether the owner of ``public`` signed the acknowledgement on this ledger."""
     return keys.is_valid(public, ACKNOWLEDGE_DOMAIN, genesis + encode(given), signature)
+
+
+def sign_held(held: Held, secret: bytes, genesis: bytes) -> bytes:
+    """Return the node's signature over its word that it keeps a blob."""
+    return keys.sign(secret, HELD_DOMAIN, genesis + encode(held))
+
+
+def is_held(held: Held, signature: bytes, public: bytes, genesis: bytes) -> bool:
+    """Return whether the owner of ``public`` gave its word for a blob on this ledger."""
+    return keys.is_valid(public, HELD_DOMAIN, genesis + encode(held), signature)
 
 
 def frame(block: bytes) -> bytes:

@@ -156,7 +156,11 @@ class State:
     def prove(self, table: Table[Any], *parts: object) -> tuple[bytes, bytes | None, MapProof]:
         """Return a committed row's key, its bytes (`None` if absent) and the proof of that."""
         key = table.key(*parts)
-        return key, self._base.rows.get(key), self._base.map.prove(key)
+        return key, *self.prove_key(key)
+
+    def prove_key(self, key: bytes) -> tuple[bytes | None, MapProof]:
+        """Return the committed bytes under a key of any table, `None` if absent, and the proof."""
+        return self._base.rows.get(key), self._base.map.prove(key)
 
     def rows(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield the committed rows in key order."""

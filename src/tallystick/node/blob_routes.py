@@ -1,0 +1,106 @@
+"""A task's bytes over HTTP: chunk by chunk in, by range out, for its members only."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from anyio import to_thread
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from tallystick.codec import encode
+from tallystick.consensus.wire import Held
+from tallystick.crypto.hashes import CHUNK_BYTES
+from tallystick.errors import ConfigError, UnavailableError
+from tallystick.node.asking import admit, hash_in, number_in, range_in, read_body
+from tallystick.node.gate import HttpError, terms_for
+from tallystick.storage.shelf import OffsetError, QuotaError, WrongBytesError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.requests import Request
+
+    from tallystick.node.service import Service
+
+__all__ = ["chunks", "get_blob", "put_blob"]
+
+OCTETS = "application/octet-stream"
+
+
+async def put_blob(service: Service, request: Request) -> Response:
+    """Take the next chunk of a blob; when it is whole, give the node's word for it."""
+    task, root = hash_in(request, "task"), hash_in(request, "root")
+    offset, size = number_in(request, "offset", None), number_in(request, "size", None)
+    body = await read_body(request, CHUNK_BYTES)
+    visitor = admit(service, request, body)
+    terms_for(service.state, task, visitor)
+    append = service.shelf.append
+    try:
+        held = await to_thread.run_sync(append, task, root, size, visitor.member, offset, body)
+    except OffsetError as error:
+        raise HttpError(409, "other-offset", str(error), offset=error.offset) from error
+    except QuotaError as error:
+        facts = {"used": error.used, "quota": error.quota}
+        raise HttpError(413, "quota-exceeded", str(error), hint=error.hint, **facts) from error
+    except WrongBytesError as error:
+        raise HttpError(422, "wrong-bytes", str(error)) from error
+    except ConfigError as error:
+        raise HttpError(400, "bad-input", str(error), hint=error.hint) from error
+    service.metrics.blob_bytes.labels("in").inc(len(body))
+    document: dict[str, object] = {"ok": True, "offset": held, "complete": held == size}
+    if held == size:
+        word = Held(task, root, size, time.time_ns() // 1_000_000)
+        document["held"] = encode(word).hex()
+        document["signature"] = service.sign_held(word).hex()
+    return JSONResponse(document)
+
+
+async def get_blob(service: Service, request: Request) -> Response:
+    """Answer a blob, or a range of it."""
+    task, root = await _asked(service, request)
+    size = await to_thread.run_sync(_size, service, task, root)
+    start, length = range_in(request, size)
+    pieces = await to_thread.run_sync(service.shelf.read, task, root, start, length)
+    headers = {"Accept-Ranges": "bytes", "Content-Length": str(length)}
+    status = 200
+    if length != size:
+        headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{size}"
+        status = 206
+    if request.method == "HEAD":
+        return Response(b"", status, headers, OCTETS)
+    return StreamingResponse(_counted(service, pieces), status, headers, OCTETS)
+
+
+async def chunks(service: Service, request: Request) -> Response:
+    """Answer the hashes of a blob's chunks, 32 bytes each, so that each can be checked."""
+    task, root = await _asked(service, request)
+    await to_thread.run_sync(_size, service, task, root)
+    leaves = await to_thread.run_sync(service.shelf.leaves, task, root)
+    return Response(b"".join(leaves), media_type=OCTETS)
+
+
+async def _asked(service: Service, request: Request) -> tuple[bytes, bytes]:
+    task, root = hash_in(request, "task"), hash_in(request, "root")
+    visitor = admit(service, request)
+    terms_for(service.state, task, visitor)
+    return task, root
+
+
+def _size(service: Service, task: bytes, root: bytes) -> int:
+    found = service.shelf.progress(task, root)
+    if found is None or not found.complete:
+        held = 0 if found is None else found.offset
+        msg = f"blob {root.hex()} is not here"
+        raise HttpError(404, "no-such-blob", msg, offset=held)
+    return found.size
+
+
+def _counted(service: Service, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    served = service.metrics.blob_bytes.labels("out")
+    try:
+        for piece in pieces:
+            served.inc(len(piece))
+            yield piece
+    except UnavailableError:  # the copy here is damaged: the reader sees it break off
+        return

@@ -1,0 +1,202 @@
+"""The ledger over HTTP: submit, receipts, blocks, state with proof, events, sightings."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+from anyio import to_thread
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from tallystick.codec import decode, encode
+from tallystick.consensus.engine import RetryLaterError
+from tallystick.consensus.wire import HEIGHT_HEADER, Sighting
+from tallystick.crypto.hashes import sha256
+from tallystick.errors import DecodeError, RejectedError, UnavailableError
+from tallystick.ledger.block import header_hash
+from tallystick.ledger.receipt import Receipt
+from tallystick.node.asking import admit, hash_in, number_in, read_body
+from tallystick.node.gate import HttpError
+from tallystick.text import plain
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
+
+    from tallystick.node.service import Service
+
+__all__ = [
+    "blocks",
+    "events",
+    "genesis",
+    "receipt",
+    "sightings",
+    "state",
+    "status",
+    "submit",
+    "tasks",
+]
+
+OCTETS = "application/octet-stream"
+MOST_WAIT_SECONDS = 25
+MOST_BLOCKS = 10_000
+MOST_KEY_BYTES = 1024
+MOST_SIGHTING_BYTES = 1 << 17
+PULSE_SECONDS = 15.0
+
+
+async def status(service: Service, _: Request) -> Response:
+    """Answer what the node says of itself."""
+    return JSONResponse(plain(await to_thread.run_sync(service.status)))
+
+
+async def tasks(service: Service, _: Request) -> Response:
+    """Answer every task of the ledger."""
+    found = await to_thread.run_sync(service.tasks)
+    return JSONResponse({"format": "tally.tasks/1", "ok": True, "tasks": plain(found)})
+
+
+async def genesis(service: Service, _: Request) -> Response:
+    """Answer the genesis, encoded."""
+    return Response(encode(service.clerk.engine.genesis), media_type=OCTETS)
+
+
+async def submit(service: Service, request: Request) -> Response:
+    """Take a transaction, and give the node's word for it."""
+    wire = await read_body(request, service.clerk.engine.genesis.limits.transaction_bytes)
+    admit(service, request, wire)
+    try:
+        tx_hash, given = await asyncio.wrap_future(service.clerk.submit(wire))
+    except RejectedError as error:
+        known = sha256("transaction", wire)
+        found = await to_thread.run_sync(service.clerk.outcome, known)
+        if isinstance(found, Receipt):  # it is in a block already: said twice is said once
+            return JSONResponse({"ok": True, "hash": known.hex(), "included": True})
+        raise HttpError(422, error.slug, str(error), number=error.code) from error
+    except RetryLaterError as error:
+        raise HttpError(503, error.slug, str(error), hint="send it again in a second") from error
+    signature = service.sign_acknowledgement(given)
+    document = {
+        "ok": True,
+        "hash": tx_hash.hex(),
+        "acknowledgement": encode(given).hex(),
+        "signature": signature.hex(),
+    }
+    return JSONResponse(document, status_code=202)
+
+
+async def receipt(service: Service, request: Request) -> Response:
+    """Answer what became of a transaction."""
+    tx_hash = hash_in(request, "hash")
+    found = await to_thread.run_sync(service.clerk.outcome, tx_hash)
+    if found is None:
+        raise HttpError(404, "unknown-transaction", "no block has it, and it was not refused")
+    document: dict[str, Any] = {"format": "tally.receipt/1", "ok": True, "hash": tx_hash.hex()}
+    if isinstance(found, Receipt):
+        return JSONResponse({**document, "code": found.code, "events": plain(found.events)})
+    refusal = {"code": found.code, "slug": found.slug, "message": str(found)}
+    return JSONResponse({**document, "refused": refusal})
+
+
+async def blocks(service: Service, request: Request) -> Response:
+    """Answer blocks from a height on, framed; wait a while for the first if it is not there."""
+    start = number_in(request, "from", None)
+    most = number_in(request, "count", MOST_BLOCKS, MOST_BLOCKS)
+    wait = request.query_params.get("wait", "0")
+    try:
+        seconds = min(float(wait), MOST_WAIT_SECONDS)
+    except ValueError:
+        seconds = -1.0
+    if not start or not most or not seconds >= 0:
+        raise HttpError(400, "bad-input", "from and count begin at 1, and wait at 0 seconds")
+    if seconds:
+        await service.bell.above(start - 1, seconds)
+    head = service.clerk.engine.head.height
+    found = b""
+    if start <= head:
+        found = await to_thread.run_sync(service.clerk.framed, start, most)
+    return Response(found, media_type=OCTETS, headers={HEIGHT_HEADER: str(head)})
+
+
+async def state(service: Service, request: Request) -> Response:
+    """Answer a row of the newest state with its proof, or the proof that there is none."""
+    text = request.path_params["key"]
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if not 0 < len(key) <= MOST_KEY_BYTES or text != key.hex():
+        raise HttpError(400, "bad-input", f"'{text[:80]}' is no key in lower-case hex")
+
+    def prove() -> dict[str, Any]:
+        clerk = service.clerk
+        with clerk.lock:
+            row, proof = clerk.engine.state.prove_key(key)
+            head, evidence = clerk.sealed_head()
+        return {
+            "format": "tally.state/1",
+            "ok": True,
+            "key": key.hex(),
+            "row": None if row is None else row.hex(),
+            "proof": encode(proof).hex(),
+            "header": encode(head).hex(),
+            "evidence": evidence.hex(),
+            "height": head.height,
+        }
+
+    return JSONResponse(await to_thread.run_sync(prove))
+
+
+async def events(service: Service, request: Request) -> Response:
+    """Stream an event a block, from a height on (by default the next)."""
+    again = request.headers.get("last-event-id", "")
+    after = int(again) if again.isdigit() and len(again) < len("9" * 19) else service.bell.height
+    start = number_in(request, "from", after + 1)
+    stream = _events(service, max(1, start))
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+
+async def _events(service: Service, start: int) -> AsyncIterator[str]:
+    yield "retry: 2000\n\n"
+    height = start
+    while not service.bell.closed:
+        if not await service.bell.above(height - 1, PULSE_SECONDS):
+            yield ": nothing new\n\n"
+            continue
+        for header, count in await to_thread.run_sync(service.clerk.headers, height):
+            height = header.height + 1
+            said = {
+                "height": header.height,
+                "hash": header_hash(header).hex(),
+                "time": header.time,
+                "transactions": count,
+                "state_root": header.state_root.hex(),
+            }
+            yield f"id: {header.height}\nevent: block\ndata: {json.dumps(said)}\n\n"
+
+
+async def sightings(service: Service, request: Request) -> Response:
+    """Take the newest block a member has checked, and answer what others were shown."""
+    body = await read_body(request, MOST_SIGHTING_BYTES)
+    visitor = admit(service, request, body)
+    try:
+        sighting = decode(Sighting, body)
+    except DecodeError as error:
+        raise HttpError(400, "bad-input", str(error)) from error
+    if sighting.member != visitor.member:
+        raise HttpError(403, "no-part", "a member says what it has seen itself")
+    if sighting.seen.header.chain != service.chain:
+        raise HttpError(400, "bad-input", "that block is another ledger's")
+    service.sightings[visitor.member] = sighting
+    others = [encode(seen).hex() for _, seen in sorted(service.sightings.items())]
+    return JSONResponse({"ok": True, "sightings": others})
+
+
+def check_ready(service: Service) -> None:
+    """Raise `UnavailableError` unless the node takes transactions."""
+    if not service.clerk.works:
+        msg = "the node seals no blocks now"
+        raise UnavailableError(msg)

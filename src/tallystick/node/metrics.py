@@ -1,0 +1,51 @@
+"""What a node counts, for Prometheus."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+if TYPE_CHECKING:
+    from tallystick.node.clerk import Clerk
+
+__all__ = ["Metrics"]
+
+
+class Metrics:
+    """One node's counters, in a registry of its own."""
+
+    def __init__(self, clerk: Clerk) -> None:
+        """Start at zero; what the clerk knows is asked when somebody looks."""
+        self._registry = CollectorRegistry()
+        labels = ["route", "status"]
+        self.requests = Counter(
+            "tally_requests", "Requests answered.", labels, registry=self._registry
+        )
+        self.seconds = Histogram(
+            "tally_request_seconds", "Time to answer.", ["route"], registry=self._registry
+        )
+        self.blob_bytes = Counter(
+            "tally_blob_bytes",
+            "Bytes of tasks' blobs taken in and served.",
+            ["direction"],
+            registry=self._registry,
+        )
+        self.refused = Counter(
+            "tally_refused_requests", "Requests refused.", ["code"], registry=self._registry
+        )
+        engine = clerk.engine
+        self._gauge("tally_height", "Height of the newest block.", lambda: engine.head.height)
+        self._gauge("tally_pending", "Transactions waiting for a block.", lambda: engine.pending)
+        self._gauge(
+            "tally_block_time_seconds", "Time of the newest block.", lambda: engine.head.time / 1000
+        )
+        self._gauge("tally_up", "Whether blocks are sealed.", lambda: float(clerk.works))
+
+    def text(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def _gauge(self, name: str, says: str, value: object) -> None:
+        gauge = Gauge(name, says, registry=self._registry)
+        gauge.set_function(value)  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,186 @@
+"""Serve a node until somebody ends it: HTTP, TLS, signals, logs.
+
+SIGTERM and SIGINT end it cleanly: requests under way are answered, nothing new is taken. After
+anything else it goes on where it was, since what was acknowledged is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from tallystick.errors import ConfigError, UnavailableError
+from tallystick.node.http import make_app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tallystick.node.home import Home
+
+__all__ = ["log_to_stderr", "serve"]
+
+LOG = logging.getLogger(__name__)
+HEAD_SECONDS = 10.0  # until the first line of a request is there
+IDLE_SECONDS = 75  # a connection without requests is kept so long
+GRACE_SECONDS = 5
+MOST_HEAD_BYTES = 16 * 1024
+TIDY_SECONDS = 3600
+LEFTOVER_SECONDS = 14 * 86_400  # an upload nobody went on with
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to `serve`, which knows what else has to end."""
+
+    def install_signal_handlers(self) -> None:
+        """Install none."""
+
+    def capture_signals(self) -> Any:  # noqa: ANN401 - a context manager of uvicorn's
+        """Capture none."""
+        return suppress()
+
+
+class _Patience(H11Protocol):
+    """HTTP/1.1 that closes a connection on which no request begins in time."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the clock."""
+        super().connection_made(transport)
+        self._late = self.loop.call_later(HEAD_SECONDS, self._give_up)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        self._late.cancel()
+        super().connection_lost(exc)
+
+    def _give_up(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():  # pyright: ignore[reportUnnecessaryComparison]
+            self.transport.close()
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, and what the record adds."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        said: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        for name in ("address", "seconds"):
+            if hasattr(record, name):
+                said[name] = getattr(record, name)
+        if record.exc_info:
+            said["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(said)
+
+
+def log_to_stderr(*, as_json: bool, level: int = logging.INFO) -> None:
+    """Send this package's log to standard error, for people or as JSON lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(_JsonLines() if as_json else plain)
+    for name in ("tallystick", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(level)
+        logger.propagate = False
+
+
+def serve(home: Home, started: Callable[[str], None] | None = None) -> None:
+    """Serve a node until it is told to end; closes the home.
+
+    Parameters
+    ----------
+    started
+        Called with the node's address once it answers.
+
+    Raises
+    ------
+    UnavailableError
+        The port is taken, or the node failed.
+    """
+    with home.opened:
+        home.service.clerk.start()
+        asyncio.run(_serve(home, started))
+        if home.service.clerk.failure is not None:
+            msg = f"the node stopped sealing blocks: {home.service.clerk.failure}"
+            raise UnavailableError(msg, hint="its log says more")
+
+
+async def _serve(home: Home, started: Callable[[str], None] | None) -> None:
+    settings, service = home.settings, home.service
+    server = _Server(
+        uvicorn.Config(
+            make_app(service),
+            host=settings.host,
+            port=settings.port,
+            http=_Patience,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=settings.connections,
+            timeout_keep_alive=IDLE_SECONDS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            h11_max_incomplete_event_size=MOST_HEAD_BYTES,
+            ssl_certfile=settings.certificate or None,
+            ssl_keyfile=settings.certificate_key or None,
+        )
+    )
+
+    def end() -> None:
+        service.bell.close()
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    watching = asyncio.create_task(_watch(home, server, started, end))
+    try:
+        await server.serve()
+    except SystemExit as error:  # how uvicorn says that it cannot listen
+        msg = f"{settings.host}:{settings.port} cannot be listened on: is the port taken?"
+        raise UnavailableError(msg, hint="choose another with --port") from error
+    except OSError as error:
+        msg = f"certificate {settings.certificate}: {error}"
+        raise ConfigError(msg) from error
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+
+
+async def _watch(
+    home: Home, server: uvicorn.Server, started: Callable[[str], None] | None, end: Callable[[], None]
+) -> None:
+    """Say when the node answers; tidy up now and then; end it when its clerk has failed."""
+    while not server.started:
+        await asyncio.sleep(0.02)
+    scheme = "https" if home.settings.certificate else "http"
+    host, port = server.servers[0].sockets[0].getsockname()[:2]
+    url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+    LOG.info("serving %s at %s", home.genesis.name, url)
+    if started is not None:
+        started(url)
+    tidied = -float(TIDY_SECONDS)
+    while not server.should_exit:
+        now = asyncio.get_running_loop().time()
+        if now - tidied > TIDY_SECONDS:
+            tidied = now
+            await asyncio.to_thread(home.service.shelf.tidy, LEFTOVER_SECONDS)
+        if home.service.clerk.failure is not None:
+            end()
+        await asyncio.sleep(0.5)

@@ -1,0 +1,127 @@
+"""What a node holds: its ledger, its tasks' bytes, and what it knows of those who ask."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tallystick.codec import decode
+from tallystick.consensus.wire import Acknowledgement, Held, Sighting
+from tallystick.consensus.wire import sign_acknowledgement as _sign_acknowledgement
+from tallystick.consensus.wire import sign_held as _sign_held
+from tallystick.ledger.collect.rows import TASKS, TERMS
+from tallystick.ledger.contracts import members
+
+if TYPE_CHECKING:
+    from tallystick.ledger.collect.rows import TaskRow
+    from tallystick.ledger.state import State
+    from tallystick.node.bell import Bell
+    from tallystick.node.clerk import Clerk
+    from tallystick.node.gate import Gate
+    from tallystick.node.metrics import Metrics
+    from tallystick.storage.shelf import Shelf
+
+__all__ = ["Service"]
+
+
+@dataclass(slots=True)
+class Service:
+    """A running node, without its HTTP.
+
+    Attributes
+    ----------
+    secret
+        The sealer's key, which also signs what the node gives its word for.
+    sightings
+        The newest block each member has checked, as it last said.
+    seen
+        When a member last asked for something, in milliseconds since 1970.
+    """
+
+    clerk: Clerk
+    shelf: Shelf
+    gate: Gate
+    bell: Bell
+    metrics: Metrics
+    secret: bytes
+    sightings: dict[str, Sighting] = field(default_factory=dict[str, Sighting])
+    seen: dict[str, int] = field(default_factory=dict[str, int])
+    _tasks: tuple[bytes, list[dict[str, Any]]] | None = None
+
+    @property
+    def state(self) -> State:
+        """The newest state; readers do not write to it."""
+        return self.clerk.engine.state
+
+    @property
+    def chain(self) -> bytes:
+        """The hash of genesis."""
+        return self.clerk.engine.kernel.chain
+
+    def note(self, member: str) -> None:
+        """Remember that a member is there."""
+        self.seen[member] = time.time_ns() // 1_000_000
+
+    def sign_acknowledgement(self, given: Acknowledgement) -> bytes:
+        """Return the node's word that it took a transaction."""
+        return _sign_acknowledgement(given, self.secret, self.chain)
+
+    def sign_held(self, held: Held) -> bytes:
+        """Return the node's word that it keeps a blob."""
+        return _sign_held(held, self.secret, self.chain)
+
+    def status(self) -> dict[str, Any]:
+        """Return what the node says of itself."""
+        from tallystick import __version__  # noqa: PLC0415 - the package imports this lazily
+
+        engine = self.clerk.engine
+        genesis, head = engine.genesis, engine.head
+        return {
+            "format": "tally.status/1",
+            "ok": self.clerk.works,
+            "version": __version__,
+            "chain_id": genesis.name,
+            "genesis": self.chain,
+            "trial": genesis.trial,
+            "height": head.height,
+            "time": head.time,
+            "state_root": head.state_root,
+            "engine": genesis.engine,
+            "validators": [genesis.sealer],
+            "members": list(members.active_members(self.state)),
+            "seen": dict(sorted(self.seen.items())),
+            "peers": [],
+            "catching_up": False,
+            "pending": engine.pending,
+            "tasks": self.tasks(),
+        }
+
+    def tasks(self) -> list[dict[str, Any]]:
+        """Return every task of the ledger, by name."""
+        state = self.state
+        root = state.root
+        if self._tasks is None or self._tasks[0] != root:
+            with self.clerk.lock:
+                found = [
+                    decode(TASKS.kind, data) for key, data in state.rows() if key[0] == TASKS.prefix
+                ]
+            listed = sorted((self._task(row) for row in found), key=lambda task: task["name"])
+            self._tasks = (root, listed)
+        return self._tasks[1]
+
+    def _task(self, row: TaskRow) -> dict[str, Any]:
+        terms = self.state.get(TERMS, row.id)
+        return {
+            "name": row.name,
+            "id": row.id,
+            "owner": row.owner,
+            "status": row.status,
+            "cause": row.cause,
+            "recipe": "" if terms is None else terms.recipe,
+            "phase": ("setup", "round", "close")[row.phase],
+            "round": row.round,
+            "rounds": 0 if terms is None else terms.rounds,
+            "members": [] if terms is None else list(terms.parties),
+            "model_root": None if row.model is None else row.model.root,
+        }
