@@ -25,7 +25,15 @@ from tallystick.storage.files import open_regular
 if TYPE_CHECKING:
     from tallystick.federation.keyring import Keyring
 
-__all__ = ["Card", "card_fingerprint", "check_card", "fingerprint", "load_card", "make_card", "save_card"]
+__all__ = [
+    "Card",
+    "card_fingerprint",
+    "check_card",
+    "fingerprint",
+    "load_card",
+    "make_card",
+    "save_card",
+]
 
 KIND = "tally-card-1"
 DOMAIN = b"card/1"
