@@ -33,7 +33,7 @@ def armour(kind: str, name: str, body: bytes) -> str:
     Examples
     --------
     >>> armour("tally-note-1", "north", b"hello")
-    'tally-note-1 north\naGVsbG/7vJcZK1bmzQ==\n'
+    'tally-note-1 north\naGVsbG/N0TYAysiLlQ==\n'
     """
     header = f"{kind} {name}"
     data = b64encode(body + _checksum(header, body)).decode("ascii")
