@@ -20,8 +20,10 @@ from tallystick.cli.bench import bench
 from tallystick.cli.demo import demo
 from tallystick.cli.explain import explain
 from tallystick.cli.failure import DONE, INTERRUPTED, UNAVAILABLE, describe, report, wants_json
+from tallystick.cli.key import keys
 from tallystick.cli.lab import lab
 from tallystick.cli.log import log
+from tallystick.cli.network import network
 from tallystick.cli.run import run
 from tallystick.cli.task import tasks
 from tallystick.cli.verify import verify
@@ -46,6 +48,8 @@ app.command()(explain)
 app.command()(log)
 app.add_typer(lab, name="lab")
 app.command()(bench)
+app.add_typer(keys, name="key")
+app.add_typer(network, name="network")
 
 
 def _show_version(wanted: bool) -> None:

@@ -20,8 +20,9 @@ from tallystick.codec import encode
 from tallystick.errors import ConfigError
 from tallystick.federation.arrays import as_arrays
 from tallystick.federation.metrics import EVERYBODY, evaluate_rounds, write_metrics
+from tallystick.federation.names import check_names
 from tallystick.federation.privacy import budget_of, check_trainers
-from tallystick.federation.simulation import MARKER, Federation, Setup, check_names, claim_folder
+from tallystick.federation.simulation import MARKER, Federation, Setup, claim_folder
 from tallystick.federation.task_file import Task, resolve_terms
 from tallystick.federation.task_text import task_text
 from tallystick.federation.trainer import as_trainer

@@ -16,18 +16,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tallystick.codec import Label, decode, encode
 from tallystick.consensus.solo import Solo
-from tallystick.crypto import keys
-from tallystick.crypto.hashes import sha256
-from tallystick.errors import ConfigError, DecodeError, InvariantError
+from tallystick.errors import ConfigError, InvariantError
 from tallystick.federation.child import Children
 from tallystick.federation.conduct import HONEST, Conduct
 from tallystick.federation.foresight import FoldCache
 from tallystick.federation.member import Habits, Identity, Member
+from tallystick.federation.names import check_names
+from tallystick.federation.trial import DEFAULT_LIMITS, secret_of, simulated_genesis
 from tallystick.ledger.collect.rows import LIVE, NAMES, STAGES, TASKS, TaskRow
 from tallystick.ledger.contracts import registry
-from tallystick.ledger.genesis import Founder, Genesis, Key, Limits
+from tallystick.ledger.genesis import Limits
 from tallystick.ledger.messages import DeclareBudget, ProposeTask, RegisterDataset
 from tallystick.ledger.terms import task_id
 from tallystick.storage.blobs import FileBlobs
@@ -42,17 +41,14 @@ if TYPE_CHECKING:
     from tallystick.federation.trainer import Trainer
     from tallystick.ledger.terms import Terms
 
-__all__ = ["MARKER", "Federation", "Setup", "claim_folder", "simulated_genesis"]
+__all__ = ["MARKER", "Federation", "Setup", "claim_folder"]
 
 LOG = logging.getLogger(__name__)
-EPOCH = 1_767_225_600_000  # virtual time begins 2026-01-01T00:00:00Z
 BLOCK = 1000
-FUNDS = 1_000_000_000
 FLUSHERS = 4
 MOST_IDLE = 10_000
 SAID_AGAIN = 2
 MARKER = "run.json"  # what the run in a folder is
-DEFAULT_LIMITS = Limits()
 
 
 @dataclass(slots=True)
@@ -96,41 +92,9 @@ class Setup:
     watch: Callable[[Federation], None] | None = None
 
 
-def secret_of(seed: int, member: str, what: str) -> bytes:
-    """Return a trial key or salt secret: reproducible, and so worthless outside simulations."""
-    return sha256("trial", what.encode(), str(seed).encode(), member.encode())
-
-
 def dataset_of(seed: int, member: str) -> bytes:
     """Return the root under which a simulation registers a member's data set: made up."""
     return secret_of(seed, member, "dataset")
-
-
-def simulated_genesis(
-    name: str, members: tuple[str, ...], seed: int, limits: Limits = DEFAULT_LIMITS
-) -> Genesis:
-    """Return a trial genesis whose keys come from a seed; the first member seals."""
-    founders = tuple(
-        Founder(
-            member,
-            (
-                Key(keys.public_of(secret_of(seed, member, "owner")), "owner"),
-                Key(keys.public_of(secret_of(seed, member, "worker")), "worker"),
-                Key(keys.public_of(secret_of(seed, member, "validator")), "validator"),
-            ),
-            FUNDS,
-        )
-        for member in sorted(members)
-    )
-    return Genesis(
-        name=name,
-        time=EPOCH,
-        engine="solo",
-        sealer=min(members),
-        trial=True,
-        founders=founders,
-        limits=limits,
-    )
 
 
 class Federation:
@@ -306,25 +270,6 @@ def _ledger_in(folder: Path | None) -> Path | str:
         return MEMORY
     folder.mkdir(parents=True, exist_ok=True)
     return folder / "ledger.db"
-
-
-def check_names(names: tuple[str, ...]) -> None:
-    """Refuse names that the ledger has no room for.
-
-    Raises
-    ------
-    ConfigError
-        Names the member and what is allowed.
-    """
-    if not names:
-        msg = "a federation needs at least one member"
-        raise ConfigError(msg)
-    for name in names:
-        try:
-            decode(Label, encode(name))  # pyright: ignore[reportArgumentType]
-        except DecodeError as error:
-            msg = f"member name '{name}': lower-case letters, digits, '.', '_' and '-', at most 64"
-            raise ConfigError(msg) from error
 
 
 def claim_folder(folder: Path, identity: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 
 from tallystick.consensus.pow import ExponentialLaw, Network, Node
 from tallystick.errors import MissingExtraError
-from tallystick.federation.simulation import simulated_genesis
+from tallystick.federation.trial import simulated_genesis
 from tallystick.lab.demos.world import member_names
 
 if TYPE_CHECKING:

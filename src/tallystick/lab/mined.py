@@ -17,8 +17,8 @@ from tallystick.errors import ConfigError, InvariantError
 from tallystick.federation.conduct import HONEST
 from tallystick.federation.foresight import FoldCache
 from tallystick.federation.member import Habits, Identity, Member
-from tallystick.federation.simulation import secret_of, simulated_genesis
 from tallystick.federation.task_file import resolve_terms
+from tallystick.federation.trial import secret_of, simulated_genesis
 from tallystick.lab.table_trainer import initial_parameters
 from tallystick.ledger.collect.rows import TASKS
 from tallystick.ledger.messages import ProposeTask

@@ -16,7 +16,7 @@ from tallystick.consensus.engine import RetryLaterError
 from tallystick.consensus.solo import Solo
 from tallystick.federation.conduct import Honest
 from tallystick.federation.outbox import MOST_ATTEMPTS, Outbox, Said, batches
-from tallystick.federation.simulation import secret_of
+from tallystick.federation.trial import secret_of
 from tallystick.ledger.collect.notes import Closed
 from tallystick.ledger.genesis import Limits
 from tallystick.ledger.messages import Entry, Opening, RegisterDataset, Transfer

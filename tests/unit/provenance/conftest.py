@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from tallystick.federation.conduct import Conduct
-from tallystick.federation.simulation import Federation, Setup, secret_of
+from tallystick.federation.simulation import Federation, Setup
 from tallystick.federation.task_file import Task, resolve_terms
+from tallystick.federation.trial import secret_of
 from tallystick.lab.attacks import assign, parse_attack
 from tallystick.ledger.messages import Transfer
 from tallystick.ledger.terms import Terms

@@ -10,7 +10,7 @@ import pytest
 from tallystick.codec import encode
 from tallystick.crypto.keys import public_of
 from tallystick.errors import VerificationError
-from tallystick.federation.simulation import secret_of
+from tallystick.federation.trial import secret_of
 from tallystick.ledger.collect.notes import Advanced, Attested, Closed, Opened, Paid, Shut, Signed
 from tallystick.ledger.contracts.members import key_proof
 from tallystick.ledger.genesis import Key

@@ -16,7 +16,7 @@ from tallystick.codec import decode, encode
 from tallystick.consensus.solo import SOLO_DOMAIN, Solo, SoloSeal
 from tallystick.crypto import keys
 from tallystick.errors import ConfigError, DecodeError, TallyError, VerificationError
-from tallystick.federation.simulation import secret_of
+from tallystick.federation.trial import secret_of
 from tallystick.ledger.block import Block, header_hash
 from tallystick.ledger.collect.notes import Opened, Shut
 from tallystick.provenance import BlobsMissingError, Bundle, verify, write_bundle

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tallystick.consensus.solo import Solo
 from tallystick.errors import InvariantError
-from tallystick.federation.simulation import secret_of, simulated_genesis
+from tallystick.federation.trial import secret_of, simulated_genesis
 from tallystick.lab.bench.machine import Measure, check_counts
 from tallystick.ledger.genesis import Genesis, genesis_hash
 from tallystick.ledger.messages import Transfer

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from tallystick.crypto.hashes import blob_root, sha256
 from tallystick.errors import TallyError, UnavailableError
-from tallystick.federation.simulation import Federation, Setup, secret_of
+from tallystick.federation.simulation import Federation, Setup
+from tallystick.federation.trial import secret_of
 from tallystick.lab.demos.checks import Check, holds, same
 from tallystick.lab.demos.hand import SECOND, Hands
 from tallystick.lab.demos.stories import Liar

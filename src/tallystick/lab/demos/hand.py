@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallystick.errors import RejectedError
-from tallystick.federation.simulation import secret_of
+from tallystick.federation.trial import secret_of
 from tallystick.ledger.block import Block, Header, header_hash, transactions_root
 from tallystick.ledger.collect.rows import LIVE
 from tallystick.ledger.collect.view import TaskView, view_task

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tallystick.crypto import keys
 from tallystick.federation.conduct import Honest
-from tallystick.federation.simulation import secret_of
+from tallystick.federation.trial import secret_of
 from tallystick.lab.demos.checks import Check, same
 from tallystick.lab.demos.hand import Attempt, Hands, live_view, replica_takes
 from tallystick.lab.demos.world import scratch_folder

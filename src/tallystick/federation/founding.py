@@ -1,0 +1,158 @@
+"""Founding a network: from members' cards to the genesis they publish."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from tallystick.codec import decode, encode
+from tallystick.errors import ConfigError, DecodeError
+from tallystick.federation.card import Card, check_card
+from tallystick.federation.keyring import Keyring
+from tallystick.federation.names import check_names
+from tallystick.federation.trial import DEFAULT_LIMITS, FUNDS, secret_of, simulated_genesis
+from tallystick.ledger.genesis import Founder, Genesis, Limits, check_genesis
+
+__all__ = ["TrialNetwork", "check_engine", "found_network", "trial_keyring", "trial_network"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialNetwork:
+    """A complete network made from a seed: whoever knows the seed has all of its keys."""
+
+    genesis: Genesis
+    keyrings: Mapping[str, Keyring]
+
+
+def found_network(  # noqa: PLR0913 - one argument per choice that founders make
+    name: str,
+    cards: Sequence[Card],
+    *,
+    engine: str = "solo",
+    sealer: str | None = None,
+    funds: int = FUNDS,
+    time: int,
+    trial: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Genesis:
+    """Return the genesis of a network whose founders are the owners of the cards.
+
+    Parameters
+    ----------
+    name
+        The network's: lower-case letters, digits and '-', at most 32.
+    engine
+        What orders transactions; this release founds networks on ``solo``.
+    sealer
+        Who seals the blocks; by default the owner of the first card.
+    funds
+        What each founder starts with, in micros.
+    time
+        When the ledger begins, in milliseconds since 1970.
+
+    Raises
+    ------
+    ConfigError
+        Two cards are of one name, the sealer has no card, or a value is out of its range.
+    DecodeError, VerificationError
+        As `check_card`.
+    """
+    check_engine(engine)
+    if not cards:
+        msg = "a network needs at least one founder"
+        raise ConfigError(msg, hint="name the cards of its members")
+    _check_once(cards)
+    for card in cards:
+        check_card(card)
+    chosen = sealer or cards[0].name
+    genesis = Genesis(
+        name=name,
+        time=time,
+        engine="solo",
+        sealer=chosen,
+        trial=trial,
+        founders=tuple(
+            Founder(card.name, card.keys, funds)
+            for card in sorted(cards, key=lambda card: card.name)
+        ),
+        limits=limits,
+    )
+    return _checked(genesis)
+
+
+def check_engine(engine: str) -> None:
+    """Refuse an engine on which this release founds no network.
+
+    Raises
+    ------
+    ConfigError
+        It is not ``solo``.
+    """
+    if engine == "cometbft":
+        msg = "this release orders with the engine 'solo'; networks under 'cometbft' come later"
+        raise ConfigError(msg, hint="leave --engine out, or say --engine solo")
+    if engine != "solo":
+        msg = f"no network is founded on the engine '{engine}'"
+        raise ConfigError(msg, hint="leave --engine out, or say --engine solo")
+
+
+def trial_network(
+    names: Sequence[str],
+    seed: int,
+    *,
+    name: str = "trial",
+    sealer: str | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> TrialNetwork:
+    """Return a network whose every secret comes from ``seed``, marked ``trial``.
+
+    Keys and salts are those of a simulation with that seed, so both draw the same.
+
+    Raises
+    ------
+    ConfigError
+        A name is out of its range or there twice, or the sealer is none of them.
+    """
+    check_names(names)
+    twice = [member for member, count in Counter(names).items() if count > 1]
+    if twice:
+        msg = f"'{twice[0]}' is named twice"
+        raise ConfigError(msg, hint="every member has a name of its own")
+    genesis = simulated_genesis(name, tuple(names), seed, limits)
+    if sealer is not None:
+        genesis = msgspec.structs.replace(genesis, sealer=sealer)
+    keyrings = {member: trial_keyring(seed, member) for member in sorted(names)}
+    return TrialNetwork(_checked(genesis), keyrings)
+
+
+def trial_keyring(seed: int, member: str) -> Keyring:
+    """Return the keyring that a simulation with ``seed`` gives a member."""
+    owner, worker, validator, salt = (
+        secret_of(seed, member, what) for what in ("owner", "worker", "validator", "salt")
+    )
+    return Keyring(member, (owner,), (worker,), (validator,), salt)
+
+
+def _check_once(cards: Sequence[Card]) -> None:
+    seen: dict[str, Card] = {}
+    for card in cards:
+        if card.name in seen:
+            same = "the same one" if seen[card.name] == card else "with different keys"
+            msg = f"'{card.name}' has two cards, {same}"
+            raise ConfigError(msg, hint="name one card of each member")
+        seen[card.name] = card
+
+
+def _checked(genesis: Genesis) -> Genesis:
+    """Put a genesis through the codec, which knows every field's range, and its own rules."""
+    check_genesis(genesis)
+    try:
+        return decode(Genesis, encode(genesis))
+    except DecodeError as error:
+        msg = f"network name '{genesis.name}', time, funds or limits: {error}"
+        raise ConfigError(msg, hint="names: lower-case letters, digits and '-', at most 32") from (
+            error
+        )

@@ -1,0 +1,155 @@
+"""How an organisation runs its node: where it listens and how much it takes. No secrets.
+
+These are the organisation's own business, unlike the genesis: changing them changes no ledger.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from tallystick.errors import ConfigError
+from tallystick.federation.armour import read_small
+from tallystick.federation.locate import located
+from tallystick.federation.task_text import toml_value
+from tallystick.storage.files import open_regular
+
+__all__ = ["BASE_PORT", "NodeSettings"]
+
+BASE_PORT = 26650
+MOST_PORT = 65535
+GIB = 1 << 30
+SAYS = {
+    "host": "the address this node listens on",
+    "port": "and the port",
+    "public_url": "where the others reach it, such as https://node.north.example",
+    "certificate": "TLS: a PEM file; empty leaves TLS to a proxy in front, or to nobody",
+    "certificate_key": "TLS: the certificate's private key, a PEM file",
+    "encrypt": "keep blobs encrypted on disk",
+    "quota_bytes": "how much room blobs may take",
+    "heartbeat_seconds": "how often an idle ledger gets a block, so that windows run out",
+    "batch_milliseconds": "how long the sealer gathers transactions for a block",
+    "requests_per_second": "per client; more are told to wait",
+    "connections": "at a time",
+    "pending": "transactions that may wait for a block",
+}
+RANGES: dict[str, tuple[float, float]] = {
+    "port": (0, MOST_PORT),
+    "quota_bytes": (0, 2**63 - 1),
+    "heartbeat_seconds": (0.01, 86_400),
+    "batch_milliseconds": (0, 60_000),
+    "requests_per_second": (1, 1_000_000),
+    "connections": (1, 1_000_000),
+    "pending": (1, 10_000_000),
+}
+KINDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
+HINT = "name the node.toml that `tally network init` wrote"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """What is in a node's ``node.toml``; every key has a default.
+
+    Attributes
+    ----------
+    host, port
+        Where the node listens; port 0 takes a free one.
+    public_url
+        Where others reach it; empty when that is ``host`` and ``port``.
+    certificate, certificate_key
+        PEM files for TLS; both or none.
+    encrypt
+        Keep blobs encrypted on disk.
+    quota_bytes
+        Room for blobs.
+    heartbeat_seconds, batch_milliseconds
+        The longest time between blocks, and the time to gather transactions for one.
+    requests_per_second, connections, pending
+        Limits per client, in all, and for transactions that wait.
+
+    Raises
+    ------
+    ConfigError
+        A value is of another kind or out of its range; names the key.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = BASE_PORT
+    public_url: str = ""
+    certificate: str = ""
+    certificate_key: str = ""
+    encrypt: bool = False
+    quota_bytes: int = 64 * GIB
+    heartbeat_seconds: float = 5.0
+    batch_milliseconds: int = 20
+    requests_per_second: int = 200
+    connections: int = 512
+    pending: int = 20_000
+
+    def __post_init__(self) -> None:
+        """Refuse values of the wrong kind or size."""
+        for each in fields(self):
+            _check(each.name, str(each.type), getattr(self, each.name))
+        if not self.host:
+            msg = "key 'host' is empty"
+            raise ConfigError(msg, hint="0.0.0.0 listens on every address, 127.0.0.1 on none else")
+        if bool(self.certificate) != bool(self.certificate_key):
+            msg = "keys 'certificate' and 'certificate_key' belong together"
+            raise ConfigError(msg, hint="name both files, or neither")
+
+    @classmethod
+    def load(cls, path: Path) -> NodeSettings:
+        """Read a settings file.
+
+        Raises
+        ------
+        ConfigError
+            Not readable, not TOML, a key it does not know, or a value out of range; names the line.
+        """
+        with open_regular(path, HINT) as file:
+            data = read_small(file, path)
+        try:
+            table = tomllib.loads(data.decode("utf-8-sig"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            msg = f"{path}: {error}"
+            raise ConfigError(msg) from error
+        try:
+            return cls._parse(table)
+        except ConfigError as error:
+            raise located(path, error) from error
+
+    @classmethod
+    def _parse(cls, table: dict[str, Any]) -> NodeSettings:
+        known = [each.name for each in fields(cls)]
+        for key in table:
+            if key not in known:
+                msg = f"unknown key '{key}'"
+                raise ConfigError(msg, hint=f"known: {', '.join(known)}")
+        return cls(**table)
+
+    def to_toml(self) -> str:
+        """Return the text of a settings file, every key with what it is for."""
+        lines = ["# How this organisation runs its node. No secrets, and no part of the ledger."]
+        for each in fields(self):
+            lines += ["", f"# {SAYS[each.name]}"]
+            lines += [f"{each.name} = {toml_value(getattr(self, each.name))}"]
+        return "\n".join(lines) + "\n"
+
+
+def _check(key: str, kind: str, value: object) -> None:
+    right = {
+        "str": isinstance(value, str),
+        "bool": isinstance(value, bool),
+        "int": isinstance(value, int) and not isinstance(value, bool),
+        "float": isinstance(value, int | float) and not isinstance(value, bool),
+    }
+    if not right[kind]:
+        msg = f"key '{key}' is not {KINDS[kind]}"
+        raise ConfigError(msg)
+    low, high = RANGES.get(key, (-math.inf, math.inf))
+    if isinstance(value, int | float) and not low <= value <= high:
+        msg = f"key '{key}' is {value}: {low:g} to {high:g}"
+        raise ConfigError(msg)

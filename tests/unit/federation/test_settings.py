@@ -1,0 +1,73 @@
+"""A node's settings: what is written is read back, and what is wrong has a line."""
+
+from dataclasses import fields
+
+import pytest
+
+from tallystick.errors import ConfigError
+from tallystick.federation.settings import NodeSettings
+
+OTHER = NodeSettings(
+    host="::",
+    port=1,
+    public_url="https://north.example",
+    certificate='/etc/"tls"/cert.pem',
+    certificate_key="/etc/tls/key.pem",
+    encrypt=True,
+    quota_bytes=5,
+    heartbeat_seconds=0.5,
+    batch_milliseconds=7,
+    requests_per_second=9,
+    connections=3,
+    pending=4,
+)
+
+
+@pytest.mark.parametrize("settings", [NodeSettings(), OTHER])
+def test_what_is_written_is_read_back(tmp_path, settings):
+    path = tmp_path / "node.toml"
+    path.write_text(settings.to_toml(), encoding="utf-8")
+
+    assert NodeSettings.load(path) == settings
+    assert settings.to_toml().count("\n# ") == len(fields(settings))
+
+
+def test_every_key_has_a_default(tmp_path):
+    path = tmp_path / "node.toml"
+    path.write_text("heartbeat_seconds = 3\n", encoding="utf-8")
+
+    assert NodeSettings.load(path).heartbeat_seconds == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "named", "line"),
+    [
+        ("\nprot = 3", "unknown key 'prot'", 2),
+        ("host = 3", "'host' is not text", 1),
+        ("host = ''", "'host' is empty", 1),
+        ("\n\nport = '1'", "'port' is not a whole number", 3),
+        ("port = true", "'port' is not a whole number", 1),
+        ("port = 65536", "'port' is 65536", 1),
+        ("port = -1", "'port'", 1),
+        ("encrypt = 1", "'encrypt' is not true or false", 1),
+        ("heartbeat_seconds = nan", "'heartbeat_seconds'", 1),
+        ("heartbeat_seconds = 0", "'heartbeat_seconds'", 1),
+        ("connections = 0", "'connections'", 1),
+        ("[host]\nx = 1", "'host' is not text", 0),
+        ("certificate = 'x'", "belong together", 1),
+        ("host = = 1", "line 1", 0),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line(tmp_path, text, named, line):
+    path = tmp_path / "node.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=named) as caught:
+        NodeSettings.load(path)
+
+    assert str(path) in str(caught.value)
+    assert not line or f"line {line}:" in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"node\.toml"):
+        NodeSettings.load(tmp_path / "node.toml")
