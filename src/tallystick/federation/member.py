@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from tallystick.codec import encode
 from tallystick.crypto import keys
 from tallystick.crypto.hashes import sha256
 from tallystick.errors import TallyError, UnavailableError
 from tallystick.federation.arrays import TrainerError
+from tallystick.federation.carrier import SHARED, Carrier
 from tallystick.federation.child import Children
 from tallystick.federation.conduct import HONEST, Conduct, Moment
 from tallystick.federation.desk import MemberDesk, StillTrainingError, check_initial_model
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 __all__ = ["Identity", "Member"]
 
 LOG = logging.getLogger(__name__)
+Sent: TypeAlias = "Seal | Artefact | Opinion | Attestation | Complaint"
 FIRST_OPENERS = 3
 MOST_REASON_BYTES = 512
 
@@ -104,6 +106,10 @@ class Habits:
     flush
         Whether the member flushes its journal itself before anything leaves; where several share a
         process, that process flushes for all before it seals.
+    only
+        The name of the one task it serves; every task that names it by default.
+    carrier
+        How bytes get to others and from them.
     """
 
     isolate: bool = False
@@ -117,6 +123,8 @@ class Habits:
     dataset: bytes = b""
     noise_secret: bytes = b""
     flush: bool = True
+    only: str = ""
+    carrier: Carrier = SHARED
 
 
 class Member:
@@ -192,7 +200,7 @@ class Member:
         for task in state.get(LIVE) or ():
             try:
                 view = view_task(state, task)
-                if view is not None and self.identity.member in view.terms.parties:
+                if view is not None and self._takes_part(view):
                     owed.extend(self._serve(view))
             except TallyError as error:
                 self._tell(task, "cannot serve", error)
@@ -203,6 +211,10 @@ class Member:
         for message, marks in owed:
             self._outbox.send(message, marks)
         return len(owed)
+
+    def _takes_part(self, view: TaskView) -> bool:
+        named = self._habits.only in {"", view.terms.name}
+        return named and self.identity.member in view.terms.parties
 
     def _tell(self, task: bytes, what: str, error: TallyError) -> None:
         """Log what is wrong with a task, once as long as it is the same."""
@@ -217,6 +229,8 @@ class Member:
         step = view.step
         if step is None:
             return []
+        if self._habits.carrier is not SHARED:
+            self._provide(view, step)
         said: list[Said] = []
         listed: Output | None = None
         blobs: tuple[bytes, ...] = ()
@@ -241,6 +255,25 @@ class Member:
             owed.append((Open(task, phase, number, opened), [each.mark for each in part]))
         return owed
 
+    def _provide(self, view: TaskView, step: Step) -> None:
+        """Begin to fetch what this member will need, and to hand on the model if that falls to it.
+
+        Everybody computes the model; whoever was away fetches it, so one member a round hands it
+        on.
+        """
+        task, carrier = view.row.id, self._habits.carrier
+        root, size = view.parent(step)
+        if root and carrier.fetch(task, root, size):
+            turn = Key(task, view.row.phase, view.row.round, "model", "")
+            if self.identity.member == min(
+                view.terms.parties, key=lambda name: ticket(task, turn, name)
+            ):
+                carrier.deliver(task, root)
+        for reference in () if step.on_ledger else step.stage.of:
+            for found in view.output(reference, step.phase, step.position).live:
+                if view.first_author(found.id):
+                    carrier.fetch(task, found.id)
+
     def _answer(self, view: TaskView, step: Step, stage: StageRow) -> list[Said]:
         """Return what this member owes the open window, if anything."""
         key, me = stage.key, self.identity.member
@@ -251,7 +284,7 @@ class Member:
             return []
         row = view.state.get(RECORDS, key, me) or MemberRow()
         seated = any(seat.member == me for seat in stage.roster)
-        record: Seal | Artefact | Opinion | Attestation | Complaint | None = None
+        record: Sent | None = None
         salt = b""
         if stage.window == "hold":
             holders = {seat.member for seat in view.roster(view.terms.holders)}
@@ -265,9 +298,28 @@ class Member:
             record = Attestation(signed)
         elif seated and not (row.seal or row.record or row.declined or step.cosign):
             record = self._produce(view, step, stage)
-        if record is None:
+        if record is None or not self._is_delivered(view, step, stage, record):
             return []
         return [Said(mark, entry_of(key, record, salt))]
+
+    def _is_delivered(self, view: TaskView, step: Step, stage: StageRow, record: Sent) -> bool:
+        """Whether what is said can be said: bytes it names can be had, or time is short."""
+        if not isinstance(record, Artefact) or not record.size:
+            return True
+        length = step.stage.reveal if stage.window == "reveal" else step.stage.within
+        here = self._habits.carrier.deliver(view.row.id, record.root)
+        return here or self._is_late(view, stage, length)
+
+    def _is_late(self, view: TaskView, stage: StageRow, length: int) -> bool:
+        """Whether less than a quarter of the window is left; else look again when that is so."""
+        last = stage.ends + view.row.excess - length // 4
+        if self._engine.now >= last:
+            return True
+        self._look_again(last)
+        return False
+
+    def _look_again(self, time: int) -> None:
+        self.wake = time if self.wake is None else min(self.wake, time)
 
     def _produce(
         self, view: TaskView, step: Step, stage: StageRow
@@ -305,7 +357,7 @@ class Member:
         key = stage.key
         try:
             if key.phase == SETUP and key.stage == APPROVE:
-                check_initial_model(view.terms, self._workbench.blobs)
+                self._check_initial_model(view)
             if step.charge is not None:  # pass rather than train what the ledger would not take
                 me = self.identity.member
                 budgets.charged(view.state, me, view.dataset(step, me), step.charge)
@@ -321,6 +373,13 @@ class Member:
         if record is not None:
             self._journal.put(key, record)
         return record
+
+    def _check_initial_model(self, view: TaskView) -> None:
+        spec = view.terms.model
+        if spec is not None and not self._habits.carrier.fetch(view.row.id, spec.root, spec.size):
+            msg = "the initial model is not here yet"
+            raise UnavailableError(msg)
+        check_initial_model(view.terms, self._workbench.blobs)
 
     def _pass(self, error: TallyError) -> Complaint:
         """Say why this member passes its turn, so that nobody waits for it."""
@@ -346,9 +405,16 @@ class Member:
             return judge(record, inputs, conduct, known or self._knowledge(view, step, key))
         return record
 
-    def _hold(self, view: TaskView, step: Step, stage: StageRow) -> Opinion:
-        desk = self._desk(view)
+    def _hold(self, view: TaskView, step: Step, stage: StageRow) -> Opinion | None:
+        """Say what this member holds; not before it has tried to fetch what it lacks."""
+        desk, carrier = self._desk(view), self._habits.carrier
         subjects = () if stage.listed is None else stage.listed.subjects
+        sized = [found for found in subjects if found.id in stage.blobs]
+        mine = [found.id for found in sized if found.author == self.identity.member]
+        fetched = [carrier.fetch(view.row.id, found.id) for found in sized]
+        delivered = [carrier.deliver(view.row.id, root) for root in mine]
+        if not all((*fetched, *delivered)) and not self._is_late(view, stage, step.stage.hold):
+            return None
         vector = [int(found.id not in stage.blobs or desk.holds(found.id)) for found in subjects]
         known = self._knowledge(view, step, stage.key)
         vector = self._habits.conduct.poison_holds(vector, subjects, known)
@@ -418,7 +484,7 @@ class Member:
         later = stage.ends - step.stage.within + step.stage.within // 4 + view.row.excess
         if self._engine.now >= later:
             return True
-        self.wake = later if self.wake is None else min(self.wake, later)
+        self._look_again(later)
         return False
 
     def _present_at(self, step: Step, key: Key, window: str) -> bool:
@@ -454,6 +520,16 @@ class Member:
         if step is not None:
             desk.limit_seconds = self._habits.limit_seconds or step.stage.within / 1000
         return desk
+
+    @property
+    def waits(self) -> bool:
+        """Whether something it sent is not in a block yet."""
+        return self._outbox.waits
+
+    def rekey(self, identity: Identity) -> None:
+        """Work with another key of the same member from now on."""
+        self.identity = identity
+        self._outbox.rekey(identity)
 
     def send(self, message: Message) -> bytes:
         """Submit a message of the member's own choosing; return the transaction's hash.

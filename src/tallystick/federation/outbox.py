@@ -60,6 +60,17 @@ class Outbox:
         self._waiting: dict[bytes, _Waiting] = {}
         self._refused: Counter[Hashable] = Counter()
 
+    @property
+    def waits(self) -> bool:
+        """Whether something is handed in and neither in a block nor refused."""
+        return bool(self._waiting)
+
+    def rekey(self, identity: Identity) -> None:
+        """Sign with another key; what the old one signed is given up."""
+        self._identity = identity
+        self._nonce = 0
+        self._waiting.clear()
+
     def settle(self) -> None:
         """See what became of what waits; hand in again what may be lost."""
         for tx_hash, waiting in tuple(self._waiting.items()):

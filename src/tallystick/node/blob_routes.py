@@ -14,7 +14,9 @@ from tallystick.crypto.hashes import CHUNK_BYTES
 from tallystick.errors import ConfigError, UnavailableError
 from tallystick.node.asking import admit, hash_in, number_in, range_in, read_body
 from tallystick.node.gate import HttpError, terms_for
-from tallystick.storage.shelf import OffsetError, QuotaError, WrongBytesError
+from tallystick.storage.shelf import OffsetError
+from tallystick.storage.shelved import WrongBytesError
+from tallystick.storage.slots import QuotaError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

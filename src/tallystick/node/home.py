@@ -85,9 +85,7 @@ def init_home(folder: Path, genesis_file: Path, key: Path) -> NodeSettings:
     return NodeSettings.load(folder / SETTINGS)
 
 
-def open_home(
-    folder: Path, *, host: str | None = None, port: int | None = None
-) -> Home:
+def open_home(folder: Path, *, host: str | None = None, port: int | None = None) -> Home:
     """Open a node's folder and everything in it; the clerk waits to be started.
 
     Parameters

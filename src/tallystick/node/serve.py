@@ -12,7 +12,7 @@ import logging
 import signal
 import sys
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -45,7 +45,7 @@ class _Server(uvicorn.Server):
 
     def capture_signals(self) -> Any:  # noqa: ANN401 - a context manager of uvicorn's
         """Capture none."""
-        return suppress()
+        return nullcontext()
 
 
 class _Patience(H11Protocol):
@@ -164,10 +164,13 @@ async def _serve(home: Home, started: Callable[[str], None] | None) -> None:
 
 
 async def _watch(
-    home: Home, server: uvicorn.Server, started: Callable[[str], None] | None, end: Callable[[], None]
+    home: Home,
+    server: uvicorn.Server,
+    started: Callable[[str], None] | None,
+    end: Callable[[], None],
 ) -> None:
     """Say when the node answers; tidy up now and then; end it when its clerk has failed."""
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110 - uvicorn says so by a flag alone
         await asyncio.sleep(0.02)
     scheme = "https" if home.settings.certificate else "http"
     host, port = server.servers[0].sockets[0].getsockname()[:2]
