@@ -40,6 +40,8 @@ FLUSHERS = 4
 COPY_BYTES = 4 * CHUNK_BYTES
 UNFINISHED, BAD = "tmp", "bad"
 LEFTOVER_SECONDS = 86_400  # a temporary file this old is nobody's any more
+PART = ".part"
+PART_SECONDS = 14 * 86_400  # but a download that goes on later
 
 
 class FileBlobs:
@@ -74,7 +76,8 @@ class FileBlobs:
         self._flushing: list[Future[None]] = []
         self._checked: dict[bytes, Identity] = {}
         if not read_only and (self.folder / UNFINISHED).is_dir():
-            remove_older(self.folder / UNFINISHED, LEFTOVER_SECONDS)
+            remove_older(self.folder / UNFINISHED, LEFTOVER_SECONDS, but_for=PART)
+            remove_older(self.folder / UNFINISHED, PART_SECONDS)
 
     def has(self, root: bytes) -> bool:
         """See `Blobs.has`; reads the whole blob the first time."""
@@ -140,6 +143,21 @@ class FileBlobs:
         """
         self._check_writable()
         return FileWriter(self)
+
+    def part(self, root: bytes) -> Path:
+        """Return where a download of ``root`` lies until it is whole; see `PartialBlob`.
+
+        Raises
+        ------
+        UnavailableError
+            The store is open for reading, or its disk cannot be written.
+        """
+        self._check_writable()
+        _check_root(root)
+        path = self.folder / UNFINISHED / f"{root.hex()}{PART}"
+        with translated(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
     def put(self, data: Buffer) -> tuple[bytes, int]:
         """Store a whole blob; return its root and size in bytes."""
@@ -215,9 +233,7 @@ class FileBlobs:
             raise UnavailableError(msg)
 
     def _path(self, root: bytes) -> Path:
-        if not isinstance(root, bytes) or len(root) != ROOT_BYTES:  # pyright: ignore[reportUnnecessaryIsInstance]
-            msg = f"the root of a blob is {ROOT_BYTES} bytes"
-            raise DecodeError(msg)
+        _check_root(root)
         name = root.hex()
         return self.folder / name[:2] / name[2:]
 
@@ -273,7 +289,7 @@ class FileBlobs:
         return True
 
     def adopt(self, root: bytes, unfinished: Path, file: BinaryIO) -> None:
-        """Move a `FileWriter`'s whole file under its name; return when that survives power loss."""
+        """Move a whole and checked file under its name; return when that survives power loss."""
         path = self._path(root)
         if self._is_checked(root, path):
             file.close()
@@ -378,6 +394,12 @@ def _sync_later(number: int, folders: tuple[Path, ...]) -> None:
         os.close(number)
     for folder in folders:
         sync_folder(folder)
+
+
+def _check_root(root: bytes) -> None:
+    if not isinstance(root, bytes) or len(root) != ROOT_BYTES:  # pyright: ignore[reportUnnecessaryIsInstance]
+        msg = f"the root of a blob is {ROOT_BYTES} bytes"
+        raise DecodeError(msg)
 
 
 def _missing(root: bytes) -> UnavailableError:

@@ -22,6 +22,8 @@ __all__ = [
     "sync_folder",
     "translated",
     "unusable",
+    "write_at",
+    "write_new",
 ]
 
 # A file as it was at one moment: inode, modification time in nanoseconds, size in bytes.
@@ -58,10 +60,36 @@ def sync_folder(folder: Path) -> None:
         os.close(number)
 
 
-def remove_older(folder: Path, age_seconds: float) -> None:
-    """Remove the files in ``folder`` that nobody has written to for ``age_seconds``."""
+def write_at(file: BinaryIO, data: bytes | bytearray | memoryview, start: int) -> None:
+    """Write all of ``data`` from byte ``start`` on; ``file`` is open without a buffer."""
+    view = memoryview(data).cast("B")
+    file.seek(start)
+    while view:  # the system may take a part, and say why at the next call
+        view = view[file.write(view) :]
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a small file; on return its contents survive power loss, and it was never half there.
+
+    Its name survives once its folder was synced.
+    """
+    unfinished = path.with_name(f"{path.name}.new")
+    with unfinished.open("wb") as file:
+        file.write(data)
+        file.flush()
+        sync_data(file.fileno())
+    unfinished.replace(path)
+
+
+def remove_older(folder: Path, age_seconds: float, *, but_for: str = "") -> None:
+    """Remove the files in ``folder`` that nobody has written to for ``age_seconds``.
+
+    Those whose names end in ``but_for`` stay, whatever their age; by default there are none.
+    """
     oldest = time.time() - age_seconds
     for path in folder.iterdir():
+        if but_for and path.name.endswith(but_for):
+            continue
         with suppress(OSError):  # another process may tidy up too, or the disk be read-only
             if path.stat().st_mtime < oldest:
                 path.unlink()

@@ -9,17 +9,21 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import threading
 from pathlib import Path
+from typing import BinaryIO
 from weakref import WeakValueDictionary, finalize
 
 from tallystick.errors import UnavailableError
 from tallystick.storage.files import translated, unusable
 
-__all__ = ["Lock"]
+__all__ = ["Lock", "claim"]
 
 # The system's locks are the process's, so that a child has no part in them: they tell processes
 # apart and nothing else. This table tells the openers within one process apart.
 _HELD: WeakValueDictionary[Path, Lock] = WeakValueDictionary()
+_CLAIMED: WeakValueDictionary[Path, BinaryIO] = WeakValueDictionary()
+_CLAIMING = threading.Lock()
 
 
 class Lock:
@@ -48,8 +52,7 @@ class Lock:
             _take(number)
         except OSError as error:
             os.close(number)
-            held = error.errno in {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
-            raise (_in_use(what) if held else unusable(path, error)) from error
+            raise (_in_use(what) if _is_held(error) else unusable(path, error)) from error
         self._path = path
         self._release = finalize(self, os.close, number)
         _HELD[path] = self
@@ -59,6 +62,49 @@ class Lock:
         if _HELD.get(self._path) is self:
             del _HELD[self._path]
         self._release()
+
+
+def claim(path: Path) -> BinaryIO:
+    """Open a file, made if it is missing, that nobody else opens like this until it is closed.
+
+    The file itself is locked, so that nothing lies beside it and a crash leaves nothing held. It
+    may be renamed or removed while it is held: the next to claim its old name makes a new file.
+    It is open without a buffer, to read and write.
+
+    Raises
+    ------
+    UnavailableError
+        Another process, or another opener in this one, holds it; or the disk failed.
+    """
+    with _CLAIMING, translated(path):
+        key = path.resolve()
+        held = _CLAIMED.get(key)
+        # Before opening: to close any of a process's openings of a file ends its locks on it.
+        if held is not None and not held.closed:
+            raise _in_use(path)
+        while True:
+            number = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+            file: BinaryIO = os.fdopen(number, "r+b", buffering=0)
+            try:
+                _take(number)
+            except OSError as error:
+                file.close()
+                raise (_in_use(path) if _is_held(error) else unusable(path, error)) from error
+            if _is_at(path, number):
+                _CLAIMED[key] = file
+                return file
+            file.close()  # its holder renamed or removed it before letting it go
+
+
+def _is_at(path: Path, number: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(number))
+    except FileNotFoundError:
+        return False
+
+
+def _is_held(error: OSError) -> bool:
+    return error.errno in {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
 
 
 def _take(number: int) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tallystick.errors import UnavailableError
-from tallystick.storage.lock import Lock
+from tallystick.storage import lock as locks
+from tallystick.storage.lock import Lock, claim
 
 HOLDER = """
 import sys, time, pathlib
@@ -71,3 +72,46 @@ def test_a_file_is_locked_beside_it(tmp_path):
     lock.close()
 
     assert [path.name for path in Path(tmp_path).iterdir()] == ["ledger.db-lock"]
+
+
+def test_a_claimed_file_is_free_once_it_is_closed_or_forgotten(tmp_path):
+    with claim(tmp_path / "file") as file:
+        file.write(b"mine")
+        with pytest.raises(UnavailableError, match="in use"):
+            claim(tmp_path / "file")
+    with claim(tmp_path / "file") as file:
+        assert file.read() == b"mine"
+
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_moved_away_before_it_was_locked_is_not_the_one_claimed(tmp_path, monkeypatch):
+    path, moved = tmp_path / "file", tmp_path / "moved"
+    take = locks._take
+
+    def late(number):
+        if not moved.exists():
+            path.rename(moved)
+        take(number)
+
+    monkeypatch.setattr(locks, "_take", late)
+    with claim(path) as file:
+        file.write(b"mine")
+
+    assert path.read_bytes() == b"mine"
+    assert moved.read_bytes() == b""
+
+
+def test_a_file_that_cannot_be_made_is_named(tmp_path):
+    with pytest.raises(UnavailableError, match="nowhere"):
+        claim(tmp_path / "nowhere" / "file")
+
+
+def test_a_disk_that_has_no_locks_is_named(tmp_path, monkeypatch):
+    def unable(number):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(locks, "_take", unable)
+    for take in (Lock, lambda path: claim(path / "file")):
+        with pytest.raises(UnavailableError, match="No locks available"):
+            take(tmp_path)
