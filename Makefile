@@ -33,7 +33,7 @@ help: ## list the targets
 
 .venv/.ready: .venv/.demo
 	@echo "Adding the developer's tools ..."
-	@$(PIP) --no-build-isolation -e '.[demo,dev,dask]'
+	@$(PIP) --no-build-isolation -e '.[demo,dev,dask,node]'
 	@touch $@
 
 setup: .venv/.ready ## make .venv with everything pinned in constraints.txt
@@ -79,7 +79,7 @@ byzfl: .venv-byzfl/.ready ## compare the aggregation rules with ByzFL's (PyTorch
 
 .venv/.dp: .venv/.ready
 	@echo "Adding dp-accounting ..."
-	@$(PIP) --no-build-isolation -e '.[demo,dev,dp]'
+	@$(PIP) --no-build-isolation -e '.[demo,dev,dask,node,dp]'
 	@touch $@
 
 accountant: .venv/.dp ## compare the accountant of privacy with dp-accounting

@@ -122,6 +122,7 @@ def open_home(folder: Path, *, host: str | None = None, port: int | None = None)
         opened.callback(reader.close)
         storage_key = sha256("blob-storage", keyring.salt) if settings.encrypt else b""
         shelf = Shelf(folder / BLOBS, key=storage_key, quota_bytes=settings.quota_bytes)
+        opened.callback(shelf.close)
         clerk = Clerk(engine, reader, batch_seconds=settings.batch_milliseconds / 1000)
         opened.callback(clerk.stop)
         bell = Bell(engine.head.height)

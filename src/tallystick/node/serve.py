@@ -51,7 +51,7 @@ class _Server(uvicorn.Server):
 class _Patience(H11Protocol):
     """HTTP/1.1 that closes a connection on which no request begins in time."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:
         """Start the clock."""
         super().connection_made(transport)
         self._late = self.loop.call_later(HEAD_SECONDS, self._give_up)
