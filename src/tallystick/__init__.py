@@ -22,6 +22,7 @@ from tallystick.errors import (
 )
 
 if TYPE_CHECKING:
+    from tallystick.federation.joining import Joined, join
     from tallystick.federation.run import Run, simulate
     from tallystick.federation.task_file import Task
     from tallystick.federation.trainer import Trainer, TrainerError
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ConfigError",
     "DecodeError",
+    "Joined",
     "MissingExtraError",
     "RejectedError",
     "Report",
@@ -43,16 +45,19 @@ __all__ = [
     "UnavailableError",
     "VerificationError",
     "__version__",
+    "join",
     "simulate",
     "verify",
 ]
 
 _HOMES = {
+    "Joined": "tallystick.federation.joining",
     "Report": "tallystick.provenance.verify",
     "Run": "tallystick.federation.run",
     "Task": "tallystick.federation.task_file",
     "Trainer": "tallystick.federation.trainer",
     "TrainerError": "tallystick.federation.trainer",
+    "join": "tallystick.federation.joining",
     "simulate": "tallystick.federation.run",
     "verify": "tallystick.provenance.verify",
 }

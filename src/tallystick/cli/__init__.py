@@ -20,6 +20,7 @@ from tallystick.cli.bench import bench
 from tallystick.cli.demo import demo
 from tallystick.cli.explain import explain
 from tallystick.cli.failure import DONE, INTERRUPTED, UNAVAILABLE, describe, report, wants_json
+from tallystick.cli.join import join
 from tallystick.cli.key import keys
 from tallystick.cli.lab import lab
 from tallystick.cli.log import log
@@ -46,6 +47,7 @@ app.add_typer(tasks, name="task")
 app.command()(verify)
 app.command()(explain)
 app.command()(log)
+app.command()(join)
 app.add_typer(lab, name="lab")
 app.command()(bench)
 app.add_typer(keys, name="key")

@@ -25,7 +25,7 @@ from tallystick.consensus.wire import TIME_HEADER, Request, sign_request
 from tallystick.errors import ConfigError, TallyError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
     from pathlib import Path
 
 __all__ = ["Answer", "NodeClient", "RefusedError", "Route", "Signer", "check_url"]
@@ -165,6 +165,7 @@ class NodeClient:
             proxy=route.proxy,
             timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_SECONDS),
             follow_redirects=False,
+            headers={"Accept-Encoding": "identity"},
             limits=httpx.Limits(max_connections=16, max_keepalive_connections=8),
             # A proxy of the environment is for what is elsewhere.
             trust_env=route.proxy is None and not all(map(_is_loopback, self.urls)),
@@ -230,6 +231,7 @@ class NodeClient:
         *,
         signed: bool = False,
         wait_seconds: float = 0.0,
+        headers: Mapping[str, str] | None = None,
     ) -> Generator[httpx.Response]:
         """Open the answer without reading it; raises as `ask`, and when it breaks off."""
         failures: list[str] = []
@@ -239,7 +241,9 @@ class NodeClient:
                 self.turn()
                 continue
             try:
-                answer = self._send(method, target, body, signed=signed, wait_seconds=wait_seconds)
+                answer = self._send(
+                    method, target, body, signed=signed, wait=wait_seconds, headers=headers or {}
+                )
             except httpx.HTTPError as error:
                 failures.append(f"{url}: {str(error) or type(error).__name__}")
                 self.turn()
@@ -265,17 +269,24 @@ class NodeClient:
         self._http.close()
 
     def _send(
-        self, method: str, target: str, body: bytes, *, signed: bool, wait_seconds: float
+        self,
+        method: str,
+        target: str,
+        body: bytes,
+        *,
+        signed: bool,
+        wait: float,
+        headers: Mapping[str, str],
     ) -> httpx.Response:
         """Return an answer that is a success; once more if the node's clock differs from ours."""
         for last in (False, True):
-            headers = self._signature(method, target, body) if signed else {}
+            signature = self._signature(method, target, body) if signed else {}
             request = self._http.build_request(
                 method,
                 self.url + target,
                 content=body,
-                headers=headers,
-                timeout=httpx.Timeout(TIMEOUT_SECONDS + wait_seconds, connect=CONNECT_SECONDS),
+                headers={**headers, **signature},
+                timeout=httpx.Timeout(TIMEOUT_SECONDS + wait, connect=CONNECT_SECONDS),
             )
             answer = self._http.send(request, stream=True)
             with self._count:

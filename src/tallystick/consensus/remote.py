@@ -42,7 +42,7 @@ from tallystick.ledger.kernel import ShareExceededError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tallystick.consensus.client import NodeClient
+    from tallystick.consensus.client import Answer, NodeClient
     from tallystick.consensus.witness import Witness
     from tallystick.ledger.block import Block, Header
     from tallystick.ledger.receipt import Receipt
@@ -82,8 +82,11 @@ class Remote:
         Where the ledger has to start: known from elsewhere than the nodes, or kept by the store.
     witness
         Writes down what a node said that was not true.
+
+    Attributes
+    ----------
     member
-        Whose sightings are passed on to others; nobody's by default.
+        Whose sightings are passed on to others; nobody's until it is set.
 
     Raises
     ------
@@ -99,14 +102,13 @@ class Remote:
         client: NodeClient,
         genesis: Genesis | None,
         witness: Witness,
-        member: str = "",
     ) -> None:
         """Open what is known so far; nothing is fetched before `follow`."""
         store.claim()
         self._store = store
         self._client = client
         self._witness = witness
-        self._member = member
+        self.member = ""
         self.kernel, self._state, self._head = open_ledger(store, genesis)
         self._seal = b""  # of the head; empty at genesis
         for block in store.blocks(max(1, self._head.height)):
@@ -150,9 +152,17 @@ class Remote:
         LyingNodeError
             What a node showed is not true. It is asked no more; nothing of it was accepted.
         """
+        return self.take(self.ask(wait_seconds))
+
+    def ask(self, wait_seconds: float = 0.0) -> Answer:
+        """Return a node's answer to whether there are new blocks, for `take`; from any thread."""
+        start = self._head.height + 1
+        target = f"{API}/blocks?from={start}&wait={wait_seconds:g}"
+        return self._client.ask("GET", target, wait_seconds=wait_seconds)
+
+    def take(self, answer: Answer) -> int:
+        """Execute the blocks of an answer; return how many there were. Raises as `follow`."""
         before = self._head.height
-        target = f"{API}/blocks?from={before + 1}&wait={wait_seconds:g}"
-        answer = self._client.ask("GET", target, wait_seconds=wait_seconds)
         try:
             self._check_height(answer.url, answer.headers.get(HEIGHT_HEADER, ""))
             for block in blocks_in(answer.content):
@@ -217,6 +227,9 @@ class Remote:
     def _take(self, url: str, block: Block) -> None:
         """Execute a block after the head and keep it, or name the node."""
         header = block.header
+        if header.height <= self._head.height:
+            self._check_known(url, block)
+            return
         if header.chain != self.kernel.chain:
             msg = "its blocks are another ledger's"
             raise self._witness.name(url, "other-ledger", msg, block=encode(block))
@@ -225,8 +238,7 @@ class Remote:
         except (DecodeError, VerificationError) as error:
             msg = f"block {header.height} is not sealed by '{self.genesis.sealer}': {error}"
             raise self._witness.name(url, "unsealed-block", msg, block=encode(block)) from error
-        follows = header.parent == header_hash(self._head)
-        if header.height != self._head.height + 1 or not follows:
+        if header.height != self._head.height + 1 or header.parent != header_hash(self._head):
             self._check_fork(url, block)
         try:
             outcome = self.kernel.apply(self._state, self._head, block)
@@ -257,17 +269,24 @@ class Remote:
             seen = encode(SealedHeader(self._head, self._seal))
             raise self._witness.name(url, "old-head", msg, said=said, seen=seen)
 
+    def _check_known(self, url: str, block: Block) -> None:
+        """See that a block of a known height is the known one."""
+        known = next(self._store.blocks(block.header.height), None)
+        if known is None or known.header == block.header:
+            return
+        self._check_twin(url, SealedHeader(block.header, block.evidence))
+        msg = f"block {block.header.height} is another one than before, and not sealed"
+        raise self._witness.name(url, "unsealed-block", msg, block=encode(block))
+
     def _check_fork(self, url: str, block: Block) -> None:
         """Raise what a sealed block means that does not follow the head."""
-        height = min(block.header.height, self._head.height)
-        mine = next(self._store.blocks(height), None) if height else None
-        theirs = block
-        if block.header.height > self._head.height and height:
+        height = self._head.height
+        if height and block.header.height > height:
             answer = self._client.ask("GET", f"{API}/blocks?from={height}&count=1")
-            theirs = next(blocks_in(answer.content), block)
-        if mine is not None and theirs.header.height == mine.header.height:
-            self._check_twin(url, SealedHeader(theirs.header, theirs.evidence))
-        msg = f"block {block.header.height} does not follow block {self._head.height}"
+            for twin in blocks_in(answer.content):
+                if twin.header.height == height:
+                    self._check_known(answer.url, twin)
+        msg = f"block {block.header.height} does not follow block {height}"
         raise self._witness.name(
             url, "forked-history", msg, block=encode(block), head=encode(self._head)
         )
@@ -292,10 +311,10 @@ class Remote:
     def _compare_sightings(self) -> None:
         """Pass on the head, and see that nobody was shown another history."""
         now = time.monotonic()
-        if not self._member or not self._head.height or now - self._looked < SIGHTING_SECONDS:
+        if not self.member or not self._head.height or now - self._looked < SIGHTING_SECONDS:
             return
         self._looked = now
-        seen = encode(Sighting(self._member, SealedHeader(self._head, self._seal)))
+        seen = encode(Sighting(self.member, SealedHeader(self._head, self._seal)))
         try:
             answer = self._client.ask("POST", f"{API}/sightings", seen, signed=True)
             for text in answer.document().get("sightings", []):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tallystick.ledger.collect.rows import ModelRef, TaskRow
     from tallystick.ledger.terms import Terms
 
-__all__ = ["EVERYBODY", "Evaluated", "evaluate_rounds", "write_metrics"]
+__all__ = ["EVERYBODY", "Evaluated", "evaluate_rounds", "longest_turn", "write_metrics"]
 
 LOG = logging.getLogger(__name__)
 EVERYBODY = "all"
@@ -55,12 +55,7 @@ def _evaluate(
     if terms.model is None:
         return []
     arrays = open_model(federation.blobs.open(model.root), terms.model.parameters).arrays()
-    settings = settings_of(terms)
-    # No longer than a member's own turn takes at most.
-    windows = [
-        stage.within for stage in terms.round if stage.rule.startswith(("submit/", "score/"))
-    ]
-    limit = max(windows) / 1000 if windows else None
+    settings, limit = settings_of(terms), longest_turn(terms)
     found: list[tuple[str, int, dict[str, float]]] = []
     for member, trainer in sorted(federation.setup.trainers.items()):
         seed = training_seed(row.id, number, member)
@@ -72,6 +67,14 @@ def _evaluate(
             continue
         found.append((member, count, values))
     return found
+
+
+def longest_turn(terms: Terms) -> float | None:
+    """Return how many seconds a member's own turn takes at most, `None` where it has none."""
+    windows = [
+        stage.within for stage in terms.round if stage.rule.startswith(("submit/", "score/"))
+    ]
+    return max(windows) / 1000 if windows else None
 
 
 def write_metrics(path: Path, rows: list[Evaluated]) -> None:

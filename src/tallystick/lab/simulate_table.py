@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from tallystick.lab.attacks.attack import Attack
 
-__all__ = ["DATA", "KEYS", "MEMBERS", "Cast", "cast_task", "load_cast"]
+__all__ = ["DATA", "KEYS", "MEMBERS", "Cast", "cast_task", "load_cast", "make_trainer"]
 
 KEYS = (
     "members",
@@ -238,6 +238,17 @@ def _own_trainers(
     return {name: _make(kind, name, given.get(name), folder) for name in names}
 
 
+def make_trainer(text: str, arguments: dict[str, Any], folder: Path) -> object:
+    """Return a trainer made from ``MODULE:CLASS`` with arguments, looked for in a folder first.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be imported or made.
+    """
+    return _make(_import_class(text, folder), "this site", arguments, folder)
+
+
 def _with_paths(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return arguments with those that name something in ``folder`` by their full path."""
     return {
@@ -268,7 +279,7 @@ def _make(
 def _import_class(text: str, folder: Path) -> Any:  # noqa: ANN401 - whatever the module holds
     module, colon, name = text.partition(":")
     if not (module and colon and name):
-        msg = f"key 'trainer' in [simulate] is '{text}'"
+        msg = f"the trainer is named '{text}'"
         raise ConfigError(msg, hint="MODULE:CLASS, such as hospital:Hospital")
     try:
         with _beside(folder):

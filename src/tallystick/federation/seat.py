@@ -1,0 +1,304 @@
+"""One member's place in one task over a network: what turns a `Member` into a process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from tallystick.consensus.client import NodeClient, Signer
+from tallystick.consensus.remote import Remote, fetch_genesis
+from tallystick.consensus.witness import LyingNodeError, Witness
+from tallystick.errors import ConfigError, UnavailableError
+from tallystick.federation.courier import Courier
+from tallystick.federation.key_file import load_keyring
+from tallystick.federation.member import Habits, Member
+from tallystick.federation.poll import Poll
+from tallystick.federation.site_metrics import SiteMetrics
+from tallystick.ledger.collect.rows import NAMES, STAGES, TASKS, TERMS, TaskRow
+from tallystick.ledger.contracts import members
+from tallystick.mechanisms.records import ROUND
+from tallystick.provenance.history import read_engine
+from tallystick.provenance.writing import write_bundle
+from tallystick.storage.blobs import FileBlobs
+from tallystick.storage.sqlite import LedgerStore
+from tallystick.tensors.workbench import Workbench
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from tallystick.consensus.client import Route
+    from tallystick.federation.member import Identity
+    from tallystick.federation.trainer import Trainer
+    from tallystick.ledger.genesis import Genesis
+
+__all__ = ["Progress", "Seat"]
+
+LOG = logging.getLogger(__name__)
+WORK = "member"  # the folder of what a member remembers
+WAIT_SECONDS = 20.0  # for the next block
+LOOK_SECONDS = 0.05  # while a child trains
+COLLECT_SECONDS = 300.0  # for the last bytes of a proof
+WRITE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a member is doing.
+
+    Attributes
+    ----------
+    what
+        A few words, such as ``training``.
+    round, rounds
+        The running round, and how many there will be at most.
+    """
+
+    what: str
+    round: int
+    rounds: int
+
+
+class Seat:
+    """A member at work on one task; see `tallystick.federation.joining.join`."""
+
+    def __init__(  # noqa: PLR0913 - what `join` takes
+        self,
+        route: Route,
+        home: Path,
+        task: str,
+        trainer: Trainer,
+        *,
+        genesis: str = "",
+        terms: str = "",
+        limit_seconds: float | None = None,
+        watch: Callable[[Progress], None] | None = None,
+    ) -> None:
+        """Open the folder and catch up with the ledger."""
+        self._keyring = load_keyring(home)
+        self._task, self._terms, self._watch = task, terms, watch
+        self._told: Progress | None = None
+        self._bell = threading.Event()
+        self.folder = home / task
+        work = home / WORK
+        work.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._identity: Identity | None = None
+        with ExitStack() as opened:
+            client = NodeClient(route, self._signer)
+            opened.callback(client.close)
+            witness = Witness(work / "evidence")
+            store = LedgerStore(work / "ledger.db", durable=False)
+            opened.callback(store.close)
+            founded = _genesis(store, client, genesis)
+            self.engine = Remote(store, client, founded, witness)
+            self._client = client
+            self._poll = Poll(self.engine, self._bell.set)
+            opened.callback(self._poll.close)
+            self._catch_up()
+            self._identity = self._keyring.identity_in(self.engine.state)
+            self.engine.member = self._keyring.name
+            self.blobs = FileBlobs(work / "blobs")
+            opened.callback(self.blobs.close)
+            self.courier = Courier(client, self.blobs, witness, self._bell.set)
+            opened.callback(self.courier.close)
+            habits = Habits(
+                isolate=True, limit_seconds=limit_seconds, only=task, carrier=self.courier
+            )
+            self.member = Member(
+                self._identity, self.engine, trainer, Workbench(self.blobs), work, habits
+            )
+            opened.enter_context(closing(self.member))
+            self._metrics = SiteMetrics(
+                self.folder / "metrics.csv", self._keyring.name, trainer, client
+            )
+            self._opened = opened.pop_all()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the folder."""
+        self._opened.close()
+
+    @property
+    def row(self) -> TaskRow | None:
+        """The task's row, `None` before it is proposed."""
+        state = self.engine.state
+        task = state.get(NAMES, self._task)
+        return None if task is None else state.get(TASKS, task)
+
+    @property
+    def completed(self) -> int:
+        """Learning rounds that completed."""
+        row = self.row
+        if row is None:
+            return 0
+        history = read_engine(self.engine, row.id)
+        return sum(found.phase == ROUND and found.completed for found in history.rounds)
+
+    def run(self, *, once: bool = False) -> None:
+        """Work until the task has ended, or with ``once`` until nothing is owed."""
+        while True:
+            self._bell.clear()
+            self._take_blocks()
+            self._check_key()
+            row = self.row
+            if row is not None:
+                self._check_terms(row)
+                if row.status != "running":
+                    self._finish(row)
+                    return
+            owed = self.member.step()
+            self.courier.settle()
+            self._tell()
+            if owed:
+                continue
+            if row is not None and self._metrics.take(self.engine.state, row, self.blobs):
+                continue
+            if once and not self._is_at_work():
+                return
+            self._wait()
+
+    def _is_at_work(self) -> bool:
+        if self.member.busy or self.member.waits or self.courier.is_busy:
+            return True
+        return self._catch_up() > 0
+
+    def _wait(self) -> None:
+        """Return when there is something to look at."""
+        self._poll.ask()
+        wake = self.member.wake
+        seconds = WAIT_SECONDS
+        if wake is not None:
+            seconds = min(seconds, max(LOOK_SECONDS, (wake - self.engine.now) / 1000))
+        if self.member.busy:
+            seconds = LOOK_SECONDS
+        elif self.courier.is_waiting:  # for something that failed, to be tried again
+            seconds = min(seconds, 4 * LOOK_SECONDS)
+        self._bell.wait(seconds)
+
+    def _take_blocks(self) -> None:
+        try:
+            self._poll.take()
+        except LyingNodeError as error:
+            if self._client.is_alone:
+                raise
+            LOG.error("%s", error)  # noqa: TRY400 - the sentence says it all
+        except UnavailableError as error:
+            LOG.warning("%s; trying again", error)
+
+    def _catch_up(self) -> int:
+        """Fetch every block there is; return how many were new."""
+        found = 0
+        while more := self.engine.follow():
+            found += more
+        return found
+
+    def _check_key(self) -> None:
+        """Go on with the newest key when the one in use was replaced."""
+        identity = self.member.identity
+        if members.active_key(self.engine.state, identity.member, identity.key) is None:
+            self._keyring = load_keyring(self.folder.parent)
+            self._identity = self._keyring.identity_in(self.engine.state)
+            self.member.rekey(self._identity)
+
+    def _check_terms(self, row: TaskRow) -> None:
+        if self._terms and row.id.hex() != self._terms:
+            msg = f"the terms of '{self._task}' are {row.id.hex()}, not {self._terms}"
+            raise ConfigError(msg, hint="read them with `tally task show` before you take part")
+        terms = self.engine.state.get(TERMS, row.id)
+        if terms is not None and self._keyring.name not in terms.parties:
+            msg = f"'{self._keyring.name}' has no part in the task '{self._task}'"
+            raise ConfigError(msg, hint=f"its members: {', '.join(terms.parties)}")
+
+    def _signer(self) -> Signer:
+        identity = self._identity
+        if identity is None:
+            msg = "nothing is signed before the ledger is known"
+            raise ConfigError(msg)
+        chain = self.engine.kernel.chain
+        return Signer(chain, identity.member, identity.key, identity.secret)
+
+    def _tell(self) -> None:
+        """Say what is being done, if that has changed."""
+        row = self.row
+        if self._watch is None:
+            return
+        if row is None:
+            said = Progress(f"waits for the task '{self._task}'", 0, 0)
+        else:
+            terms = self.engine.state.get(TERMS, row.id)
+            stage = self.engine.state.get(STAGES, row.open[0]) if row.open else None
+            what = "training" if self.member.busy else ""
+            if not what and stage is not None:
+                what = f"{stage.key.stage}: {stage.window}"
+            said = Progress(what, row.round, 0 if terms is None else terms.rounds)
+        if said != self._told:
+            self._told = said
+            self._watch(said)
+
+    def _finish(self, row: TaskRow) -> None:
+        """Write the model, the last metrics and the proof."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        history = read_engine(self.engine, row.id)
+        wanted = dict(history.artefacts())
+        if row.model is not None:
+            wanted[row.model.root] = row.model.size
+        whole = self._collect(row.id, wanted)
+        if row.model is not None and self.blobs.has(row.model.root):
+            _write_file(self.folder / "model.safetensors", self.blobs, row.model.root)
+            self._metrics.take(self.engine.state, row, self.blobs)
+            self._hand_on(row)
+        if not whole:
+            LOG.warning("some updates cannot be had: the bundle is written without them")
+        write_bundle(self.folder / "run.tally", self.engine, row.id, self.blobs, with_updates=whole)
+
+    def _collect(self, task: bytes, wanted: dict[bytes, int]) -> bool:
+        """Fetch what the proof rests on and is not here; return whether it all is."""
+        end = time.monotonic() + COLLECT_SECONDS
+        while True:
+            self._bell.clear()
+            missing = [root for root in wanted if not self.courier.fetch(task, root)]
+            if not missing or time.monotonic() > end:
+                return not missing
+            self._bell.wait(LOOK_SECONDS * 4)
+
+    def _hand_on(self, row: TaskRow) -> None:
+        """See that whoever was away can get the result."""
+        end = time.monotonic() + COLLECT_SECONDS
+        root = b"" if row.model is None else row.model.root
+        while not self.courier.deliver(row.id, root) and time.monotonic() < end:
+            self._bell.wait(LOOK_SECONDS)
+            self._bell.clear()
+
+
+def _genesis(store: LedgerStore, client: NodeClient, wanted: str) -> Genesis | None:
+    """Return the genesis to found the store with, `None` where it has one."""
+    try:
+        pinned = bytes.fromhex(wanted.rpartition("+")[2])
+    except ValueError:
+        msg = f"genesis '{wanted}' is no hash in hex"
+        raise ConfigError(msg, hint="as `tally network card` prints it") from None
+    if store.fact("genesis") is None:
+        return fetch_genesis(client, pinned)
+    return None
+
+
+def _write_file(path: Path, blobs: FileBlobs, root: bytes) -> None:
+    data = blobs.open(root)
+    temporary = path.with_name(f".{path.name}")
+    with temporary.open("wb") as file:
+        for start in range(0, len(data), WRITE_BYTES):
+            file.write(data[start : start + WRITE_BYTES].tobytes())
+    temporary.replace(path)
