@@ -9,7 +9,7 @@ import numpy as np
 
 from tallystick.errors import ConfigError
 from tallystick.lab.datasets import Table, load_table, split
-from tallystick.lab.table_trainer import TableTrainer, initial_parameters
+from tallystick.lab.table_trainer import TableTrainer, initial_parameters, warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,6 +38,8 @@ class CsvTrainer:
     ------
     ConfigError
         The file cannot be used; names file, line and column.
+    MissingExtraError
+        scikit-learn is not installed.
     """
 
     def __init__(self, data: str | Path, target: str, classes: str = "") -> None:
@@ -45,6 +47,7 @@ class CsvTrainer:
         table = load_table(data, target)
         if classes:
             table = _with_classes(table, tuple(name.strip() for name in classes.split(",")))
+        warm_up()
         train, test = split(table, SEED)
         self._train, self._test = TableTrainer(train), TableTrainer(test)
 

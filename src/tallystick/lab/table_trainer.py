@@ -32,6 +32,7 @@ __all__ = [
     "initial_parameters",
     "score_name",
     "train_centralised",
+    "warm_up",
 ]
 
 DEFAULTS: Mapping[str, float] = {"lr": 0.05, "epochs": 2, "batch": 16}
@@ -146,6 +147,17 @@ def initial_parameters(table: Table) -> Arrays:
 def score_name(table: Table) -> str:
     """Return the metric a task on this table scores by."""
     return "r2" if table.classes is None else "accuracy"
+
+
+def warm_up() -> None:
+    """Import what training needs, so that children of this process find it there.
+
+    Raises
+    ------
+    MissingExtraError
+        scikit-learn is not installed.
+    """
+    _learner(1, 2, DEFAULTS["lr"])
 
 
 def train_centralised(
