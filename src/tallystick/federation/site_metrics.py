@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tallystick.ledger.state import State
     from tallystick.storage.blobs import FileBlobs
 
-__all__ = ["SiteMetrics"]
+__all__ = ["SiteMetrics", "read_metrics"]
 
 LOG = logging.getLogger(__name__)
 FIRST = ("round", "member", "examples", "seconds", "sent_bytes", "received_bytes")
@@ -44,7 +44,7 @@ class SiteMetrics:
         self._member = member
         self._trainer = trainer
         self._client = client
-        self._rows = _read(path)
+        self._rows = read_metrics(path)
         self._since = (time.monotonic(), client.sent, client.received)
 
     def take(self, state: State, row: TaskRow, blobs: FileBlobs) -> bool:
@@ -89,7 +89,7 @@ class SiteMetrics:
         temporary.replace(self._path)
 
 
-def _read(path: Path) -> dict[str, dict[str, str]]:
+def read_metrics(path: Path) -> dict[str, dict[str, str]]:
     """Return the lines of a file by round; a damaged one is begun anew."""
     try:
         with path.open(encoding="utf-8", newline="") as file:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from tallystick.tensors.spec import ModelSpec
 
-__all__ = ["SAYS", "measure_rounds"]
+__all__ = ["SAYS", "Clock", "Idler", "measure_rounds", "zero_model"]
 
 SAYS = (
     "One process plays every member: it checks, combines and hashes each attested result once for "
@@ -79,7 +79,7 @@ def run_rounds(recipe: str, members: int, parameters: int, repeat: int) -> Timed
         model = _initial_model(folder, parameters)
         task = Task(name="bench", recipe=recipe, rounds=repeat + 1)
         terms = resolve_terms(task, owner=names[0], members=names, model=model, trial=True)
-        clock = _Clock()
+        clock = Clock()
         trainers = {member: Idler(clock) for member in names}
         federation = Federation(folder, Setup(trainers=trainers, watch=clock.look), seed=0)
         try:
@@ -94,7 +94,7 @@ def run_rounds(recipe: str, members: int, parameters: int, repeat: int) -> Timed
 
 
 @dataclass(slots=True)
-class _Clock:
+class Clock:
     """Marks where rounds begin and end, and how long the trainers took in between."""
 
     task: bytes = b""
@@ -119,7 +119,7 @@ class _Clock:
 class Idler:
     """A trainer that learns nothing: it moves every parameter a little, where it lies."""
 
-    clock: _Clock
+    clock: Clock
 
     def train(
         self, parameters: dict[str, np.ndarray], config: Mapping[str, Any]
@@ -146,11 +146,14 @@ class Idler:
 
 
 def _initial_model(folder: Path, parameters: int) -> ModelSpec:
-    """Write a model of so many float32 zeros, in a few tensors."""
+    return write_model(zero_model(parameters), FileBlobs(folder / "blobs").create())
+
+
+def zero_model(parameters: int) -> dict[str, np.ndarray]:
+    """Return a model of so many float32 zeros, in a few tensors that share their memory."""
     cuts = np.linspace(0, parameters, min(TENSORS, parameters) + 1).astype(int)
     zeros = np.zeros(int(np.diff(cuts).max()), np.float32)
-    arrays = {
+    return {
         f"layer{number}": zeros[: stop - start]
         for number, (start, stop) in enumerate(pairwise(cuts))
     }
-    return write_model(arrays, FileBlobs(folder / "blobs").create())
