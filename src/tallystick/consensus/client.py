@@ -25,7 +25,7 @@ from tallystick.consensus.wire import TIME_HEADER, Request, sign_request
 from tallystick.errors import ConfigError, TallyError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
     from pathlib import Path
 
 __all__ = ["Answer", "NodeClient", "RefusedError", "Route", "Signer", "check_url"]
@@ -198,6 +198,7 @@ class NodeClient:
         *,
         signed: bool = False,
         wait_seconds: float = 0.0,
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Return the answer of the first node that gives one.
 
@@ -205,6 +206,8 @@ class NodeClient:
         ----------
         target
             Path and query.
+        headers
+            Besides those that sign it, such as the range of bytes wanted.
         wait_seconds
             How long the node was asked to wait before it answers.
 
@@ -217,7 +220,9 @@ class NodeClient:
         UnavailableError
             No node answered.
         """
-        with self.stream(method, target, body, signed=signed, wait_seconds=wait_seconds) as answer:
+        with self.stream(
+            method, target, body, signed=signed, wait_seconds=wait_seconds, headers=headers
+        ) as answer:
             url = f"{answer.url.scheme}://{answer.url.netloc.decode()}"
             return Answer(url, answer.headers, self._read(answer))
 
@@ -230,6 +235,7 @@ class NodeClient:
         *,
         signed: bool = False,
         wait_seconds: float = 0.0,
+        headers: Mapping[str, str] | None = None,
     ) -> Generator[httpx.Response]:
         """Open the answer without reading it; raises as `ask`, and when it breaks off."""
         failures: list[str] = []
@@ -239,7 +245,14 @@ class NodeClient:
                 self.turn()
                 continue
             try:
-                answer = self._send(method, target, body, signed=signed, wait_seconds=wait_seconds)
+                answer = self._send(
+                    method,
+                    target,
+                    body,
+                    signed=signed,
+                    wait_seconds=wait_seconds,
+                    headers=dict(headers or {}),
+                )
             except httpx.HTTPError as error:
                 failures.append(f"{url}: {str(error) or type(error).__name__}")
                 self.turn()
@@ -265,16 +278,23 @@ class NodeClient:
         self._http.close()
 
     def _send(
-        self, method: str, target: str, body: bytes, *, signed: bool, wait_seconds: float
+        self,
+        method: str,
+        target: str,
+        body: bytes,
+        *,
+        signed: bool,
+        wait_seconds: float,
+        headers: dict[str, str],
     ) -> httpx.Response:
         """Return an answer that is a success; once more if the node's clock differs from ours."""
         for last in (False, True):
-            headers = self._signature(method, target, body) if signed else {}
+            signature = self._signature(method, target, body) if signed else {}
             request = self._http.build_request(
                 method,
                 self.url + target,
                 content=body,
-                headers=headers,
+                headers={**headers, **signature},
                 timeout=httpx.Timeout(TIMEOUT_SECONDS + wait_seconds, connect=CONNECT_SECONDS),
             )
             answer = self._http.send(request, stream=True)

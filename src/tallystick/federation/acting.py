@@ -153,6 +153,10 @@ class Acting:
         """Who acts, by the key that is valid now; raises as `Keyring.identity_in`."""
         return self._ring.identity_in(self.state, self.role)
 
+    def check_identity(self) -> None:
+        """Refuse who may not act, before anything is made for the act; raises as `identity`."""
+        self._ring.identity_in(self.state, self.role)
+
     def act(self, message: Message, seconds: float = FINAL_SECONDS) -> Receipt:
         """Submit a message and return its receipt once a block has it.
 

@@ -149,7 +149,7 @@ def rotate(acting: Acting, folder: Path, role: Role) -> Rotation:
     """
     name, sealer = acting.name, acting.engine.genesis.sealer
     row = acting.state.get(MEMBERS, name)
-    acting.identity  # noqa: B018 - refuses who may not act before a secret is made
+    acting.check_identity()
     keyring = acting.keyring
     known = {key.public for key in row.keys} if row is not None else set[bytes]()
     if keyring is None or keyring.public(role) in known:
