@@ -86,10 +86,9 @@ def start(
         log_to_stderr(as_json=json_logs)
         opened = open_home(home, host=host, port=port)
         serve(opened, lambda url: say(f"serving {opened.genesis.name} at {url}"))
-    except KeyboardInterrupt:  # told to end before it served, or twice
+    except KeyboardInterrupt:  # told to end before it served
         pass
-    finally:
-        _expect_no_more_signals()
+    _expect_no_more_signals()
 
 
 def _expect_no_more_signals() -> None:

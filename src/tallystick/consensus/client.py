@@ -37,6 +37,7 @@ MOST_ANSWER_BYTES = 1 << 27
 BUSY = {429, 503}
 STALE = "stale-request"  # what a node says to a request of another time
 ONCE_BYTES = 16
+NODE = "node"  # in an answer's extensions: which of the addresses gave it
 
 
 class RefusedError(TallyError):
@@ -148,7 +149,7 @@ class NodeClient:
         Raises
         ------
         ConfigError
-            An address is none, or the authority's file cannot be read.
+            An address or the proxy's is none, or the authority's file cannot be read.
         """
         if not route.urls:
             msg = "no node is named"
@@ -160,15 +161,7 @@ class NodeClient:
         self._skew = 0  # of the node's clock, in milliseconds
         self._count = threading.Lock()
         self.sent = self.received = 0
-        self._http = httpx.Client(
-            verify=_trust(route.ca),
-            proxy=route.proxy,
-            timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_SECONDS),
-            follow_redirects=False,
-            limits=httpx.Limits(max_connections=16, max_keepalive_connections=8),
-            # A proxy of the environment is for what is elsewhere.
-            trust_env=route.proxy is None and not all(map(_is_loopback, self.urls)),
-        )
+        self._http = _open_http(route, inside=all(map(_is_loopback, self.urls)))
 
     @property
     def url(self) -> str:
@@ -223,8 +216,7 @@ class NodeClient:
         with self.stream(
             method, target, body, signed=signed, wait_seconds=wait_seconds, headers=headers
         ) as answer:
-            url = f"{answer.url.scheme}://{answer.url.netloc.decode()}"
-            return Answer(url, answer.headers, self._read(answer))
+            return Answer(answer.extensions[NODE], answer.headers, self._read(answer))
 
     @contextmanager
     def stream(
@@ -257,6 +249,7 @@ class NodeClient:
                 failures.append(f"{url}: {str(error) or type(error).__name__}")
                 self.turn()
                 continue
+            answer.extensions[NODE] = url  # as it was given: httpx writes some otherwise
             try:
                 yield answer
             except httpx.HTTPError as error:
@@ -345,7 +338,13 @@ def check_url(url: str) -> str:
     ConfigError
         It is no address, or would be spoken to in the clear beyond this machine.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        httpx.URL(url)
+        _ = parts.port
+    except (ValueError, httpx.InvalidURL) as error:
+        msg = f"'{url}' is no node's address: {error}"
+        raise ConfigError(msg, hint="such as https://node.north.example:26650") from error
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         msg = f"'{url}' is no node's address"
         raise ConfigError(msg, hint="such as https://node.north.example:26650")
@@ -353,6 +352,30 @@ def check_url(url: str) -> str:
         msg = f"'{url}' would be spoken to in the clear"
         raise ConfigError(msg, hint="use https://, with --ca FILE for an authority of your own")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def _open_http(route: Route, *, inside: bool) -> httpx.Client:
+    """Return a client for a route; one ``inside`` this machine has no use for a proxy."""
+    try:
+        return httpx.Client(
+            verify=_trust(route.ca),
+            proxy=_proxy(route.proxy),
+            timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_SECONDS),
+            follow_redirects=False,
+            limits=httpx.Limits(max_connections=16, max_keepalive_connections=8),
+            trust_env=route.proxy is None and not inside,
+        )
+    except ImportError as error:  # httpx's own extra, for proxies of another kind
+        msg = f"the proxy cannot be used: {error}"
+        raise ConfigError(msg, hint="pip install 'httpx[socks]', or use another proxy") from error
+
+
+def _proxy(url: str | None) -> httpx.Proxy | None:
+    try:
+        return None if url is None else httpx.Proxy(url)
+    except (ValueError, httpx.InvalidURL) as error:
+        msg = f"'{url}' is no proxy's address: {error}"
+        raise ConfigError(msg, hint="such as http://proxy.north.example:3128") from error
 
 
 def _is_loopback(url: str) -> bool:
