@@ -24,8 +24,11 @@ from tallystick.cli.join import join
 from tallystick.cli.key import keys
 from tallystick.cli.lab import lab
 from tallystick.cli.log import log
+from tallystick.cli.member import members
 from tallystick.cli.network import network
+from tallystick.cli.node import node
 from tallystick.cli.run import run
+from tallystick.cli.status import status
 from tallystick.cli.task import tasks
 from tallystick.cli.verify import verify
 
@@ -52,6 +55,9 @@ app.add_typer(lab, name="lab")
 app.command()(bench)
 app.add_typer(keys, name="key")
 app.add_typer(network, name="network")
+app.add_typer(node, name="node")
+app.add_typer(members, name="member")
+app.command()(status)
 
 
 def _show_version(wanted: bool) -> None:
@@ -123,7 +129,8 @@ def _terminated_like_interrupted() -> Generator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if signal.getsignal(signal.SIGTERM) is signal.default_int_handler:  # nobody else's by now
+            signal.signal(signal.SIGTERM, before)
 
 
 def _tolerate_any_text() -> None:

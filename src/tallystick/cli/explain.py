@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from tallystick.cli.options import Json, Source
+from tallystick.cli.options import Authority, GenesisPin, Json, Proxy, Source
 from tallystick.cli.output import print_document, say
-from tallystick.cli.source import read_leaves
+from tallystick.cli.source import reach_of, read_leaves
 
 __all__ = ["explain"]
 
 
-def explain(
+def explain(  # noqa: PLR0917 - one argument per documented flag
     source: Source,
     update: Annotated[
         str | None, typer.Option(metavar="ROOT", help="What became of this update, and why.")
@@ -28,6 +28,9 @@ def explain(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page that needs nothing else.")
     ] = None,
+    ca: Authority = None,
+    proxy: Proxy = None,
+    genesis: GenesisPin = "",
     json: Json = False,
 ) -> None:
     """Say why an update was refused, what a member did, or what is in a model."""
@@ -37,7 +40,7 @@ def explain(
     from tallystick.provenance.page import to_html
 
     found = ask(
-        read_history(read_leaves(source)),
+        read_history(read_leaves(*reach_of(source, ca, proxy, genesis))),
         update=None if update is None else parse_root(update),
         member=member,
         model=None if model is None else parse_root(model),

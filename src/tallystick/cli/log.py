@@ -6,15 +6,15 @@ from typing import Annotated
 
 import typer
 
-from tallystick.cli.options import Source
+from tallystick.cli.options import Authority, GenesisPin, Proxy, Source
 from tallystick.cli.output import print_document, say, warn
-from tallystick.cli.source import follow_leaves, parties_of, read_leaves
+from tallystick.cli.source import follow_leaves, parties_of, reach_of, read_leaves
 from tallystick.errors import ConfigError
 
 __all__ = ["log"]
 
 
-def log(
+def log(  # noqa: PLR0917 - one argument per documented flag
     source: Source,
     round_: Annotated[
         int | None, typer.Option("--round", min=0, help="Only this round; setup is round 0.")
@@ -28,12 +28,16 @@ def log(
     follow: Annotated[
         bool, typer.Option("--follow", help="Wait for more until the task has ended.")
     ] = False,
+    ca: Authority = None,
+    proxy: Proxy = None,
+    genesis: GenesisPin = "",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document a line.")] = False,
 ) -> None:
     """Print a task's records, one a line."""
     from tallystick.provenance.records import list_records, record_line
 
-    leaves = follow_leaves(source) if follow else read_leaves(source)
+    where, task = reach_of(source, ca, proxy, genesis)
+    leaves = follow_leaves(where, task) if follow else read_leaves(where, task)
     found = False
     for record in list_records(leaves, round_=round_, member=member, kind=kind):
         found = True
@@ -43,7 +47,7 @@ def log(
             say(record_line(record))
     if found:
         return
-    parties = parties_of(source) if member is not None else ()
+    parties = parties_of(where, task) if member is not None else ()
     if member is not None and member not in parties:
         msg = f"no member of this task is called '{member}'"
         raise ConfigError(msg, hint=f"its members: {', '.join(parties)}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tallystick.cli.options import Json
+from tallystick.cli.options import Authority, Json, Proxy
 from tallystick.cli.output import print_document, say, table
 from tallystick.errors import ConfigError
 
@@ -97,6 +97,8 @@ def card(
     source: Annotated[
         str, typer.Argument(metavar="DIR|FILE|URL", help="A network's folder, genesis or node.")
     ],
+    ca: Authority = None,
+    proxy: Proxy = None,
     json: Json = False,
 ) -> None:
     """Print the genesis to publish, CHAIN+HEX: what others check bundles against."""
@@ -104,7 +106,7 @@ def card(
     from tallystick.federation.network_folder import genesis_line, read_genesis
 
     if source.startswith(("http://", "https://")):
-        genesis = _genesis_from_url(source)
+        genesis = _genesis_from_url(source, ca, proxy)
     else:
         genesis = read_genesis(Path(source))
     if json:
@@ -117,9 +119,15 @@ def card(
         say(genesis_line(genesis))
 
 
-def _genesis_from_url(url: str) -> Genesis:
-    msg = f"'{url}' is a node's address: this release reads folders and files"
-    raise ConfigError(msg, hint="name a genesis.bin or the folder that has it")
+def _genesis_from_url(url: str, ca: Path | None, proxy: str | None) -> Genesis:
+    from tallystick.consensus.client import NodeClient, Route
+    from tallystick.consensus.remote import fetch_genesis
+
+    client = NodeClient(Route((url,), ca, proxy))
+    try:
+        return fetch_genesis(client)
+    finally:
+        client.close()
 
 
 def _check_source(cards: Sequence[Path] | None, trial: str, seed: int | None) -> None:

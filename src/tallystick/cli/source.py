@@ -1,4 +1,4 @@
-"""A task's log from wherever it is kept: a bundle, or the folder of a run."""
+"""A task's log from wherever it is kept: a bundle, the folder of a run, or a network."""
 
 from __future__ import annotations
 
@@ -7,63 +7,110 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tallystick.cli.reach import Reach
 from tallystick.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["follow_leaves", "parties_of", "read_leaves"]
+__all__ = ["follow_leaves", "parties_of", "reach_of", "read_leaves"]
 
 POLL_SECONDS = 0.2
+PATIENCE_SECONDS = 20.0  # that a node may wait for the next block
 MAGIC = b"SQLite format 3"
 WAL_BYTE, WAL_MODE = 18, 2  # in SQLite's header: the file is written ahead
 
 
-def read_leaves(source: str) -> list[tuple[int, bytes]]:
-    """Return a task's log leaves, each with the height of its block.
+def reach_of(
+    source: str, ca: Path | None, proxy: str | None, genesis: str
+) -> tuple[str | Reach, str]:
+    """Return where a source is, and which task of it is meant if it is a network's address.
 
     Raises
     ------
     ConfigError
-        Neither a bundle nor a run's folder, or a network's address, which this release does not
-        read.
+        A way to a network is given to what is none.
+    """
+    if source.startswith(("http://", "https://")):
+        url, _, task = source.partition("#")
+        return Reach(url, ca, proxy, genesis), task
+    if ca or proxy or genesis:
+        msg = f"'{source}' is no node's address, which --ca, --proxy and --genesis are for"
+        raise ConfigError(msg, hint="leave them out; `tally verify` checks a bundle's genesis")
+    return source, ""
+
+
+def read_leaves(source: str | Reach, task: str = "") -> list[tuple[int, bytes]]:
+    """Return a task's log leaves, each with the height of its block.
+
+    Parameters
+    ----------
+    task
+        The task's name, for a network with several.
+
+    Raises
+    ------
+    ConfigError
+        Neither a bundle nor a run's folder, or no such task.
     DecodeError
         The bundle is damaged.
+    UnavailableError, VerificationError
+        The node does not answer, or lies.
     """
+    if isinstance(source, Reach):
+        return list(_node_leaves(source, task, follow=False))
     path = _path(source)
     if path.is_dir():
         return list(_run_leaves(path, follow=False))
     return _bundle_leaves(path)
 
 
-def follow_leaves(source: str) -> Iterator[tuple[int, bytes]]:
+def follow_leaves(source: str | Reach, task: str = "") -> Iterator[tuple[int, bytes]]:
     """Yield the leaves that are there and those that come, until the task has ended.
 
     Raises
     ------
-    ConfigError
+    ConfigError, DecodeError, UnavailableError, VerificationError
         As `read_leaves`.
     """
+    if isinstance(source, Reach):
+        return _node_leaves(source, task, follow=True)
     path = _path(source)
     return _run_leaves(path, follow=True) if path.is_dir() else iter(_bundle_leaves(path))
 
 
-def parties_of(source: str) -> tuple[str, ...]:
+def parties_of(source: str | Reach, task: str = "") -> tuple[str, ...]:
     """Return everybody the task's terms name; raises as `read_leaves`."""
     from tallystick.provenance.history import read_history
 
-    return read_history(read_leaves(source)).terms.parties
+    return read_history(read_leaves(source, task)).terms.parties
 
 
 def _path(source: str) -> Path:
-    if source.startswith(("http://", "https://")):
-        msg = f"'{source}' is a node's address: this release reads bundles and runs' folders"
-        raise ConfigError(msg, hint="name a file such as run.tally, or a run's folder")
     path = Path(source)
     if not path.exists():
         msg = f"'{source}' is neither a file nor a folder"
         raise ConfigError(msg, hint="name a bundle such as run.tally, or a run's folder")
     return path
+
+
+def _node_leaves(reach: Reach, task: str, *, follow: bool) -> Iterator[tuple[int, bytes]]:
+    """Execute every block of a network: nothing a node says is believed."""
+    from tallystick.federation.proposing import find_task
+    from tallystick.ledger.collect.notes import Finished
+    from tallystick.provenance.leaf import parse_leaf
+
+    with reach.open() as acting:
+        wanted = find_task(acting.state, task)
+        number, ended = 0, False
+        while True:
+            for height, leaf in list(acting.engine.leaves(wanted, number)):
+                number += 1
+                ended = ended or isinstance(parse_leaf(leaf), Finished)
+                yield height, leaf
+            if ended or not follow:
+                return
+            acting.engine.follow(PATIENCE_SECONDS)
 
 
 def _bundle_leaves(path: Path) -> list[tuple[int, bytes]]:

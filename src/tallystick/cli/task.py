@@ -1,25 +1,24 @@
-"""``tally task``: write a task file, and see what one comes to."""
+"""``tally task``: write a task file, see what one comes to, and agree on it over a network."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from tallystick.cli.options import Json
-from tallystick.cli.output import plain, print_document, quiet_stdout, say
+from tallystick.cli.output import print_document, quiet_stdout, say
+from tallystick.cli.task_network import FORMAT, approve, close, list_, propose, show
+from tallystick.cli.task_terms import tell_terms, terms_facts
 from tallystick.errors import ConfigError
-
-if TYPE_CHECKING:
-    from tallystick.federation.privacy import Promise
-    from tallystick.ledger.terms import Stage, Terms
 
 __all__ = ["tasks"]
 
-tasks = typer.Typer(help="Write a task file, or see what one comes to.", rich_markup_mode=None)
-FORMAT = "tally.task/1"
+tasks = typer.Typer(
+    help="Write a task file, see what one comes to, and agree on it over a network.",
+    rich_markup_mode=None,
+)
 
 
 @tasks.command()
@@ -54,26 +53,21 @@ def check(
     json: Json = False,
 ) -> None:
     """Print the terms a task file comes to, and their hash."""
-    from tallystick.federation.privacy import budget_of, promises
+    from tallystick.federation.privacy import budget_of
     from tallystick.lab.check_task import load_checked
     from tallystick.ledger.terms import task_id
     from tallystick.provenance.statement import privacy
 
     with quiet_stdout():
         cast, terms = load_checked(file)
-    found = task_id(terms).hex()
     if json:
-        document = {"format": FORMAT, "ok": True, "file": str(file), "hash": found}
-        spent = [asdict(promise) for promise in promises(terms)]
-        print_document({**document, "name": terms.name, "terms": plain(terms), "privacy": spent})
+        print_document({"format": FORMAT, "ok": True, "file": str(file), **terms_facts(terms)})
         return
-    _tell(terms)
-    for promise in promises(terms):
-        say(f"privacy  {_promise(promise)}")
+    tell_terms(terms)
     limit = budget_of(cast.task)
     if limit is not None:
         say(f"budget   {privacy(*limit)} for each member's data set when this is simulated")
-    say(f"hash     {found}")
+    say(f"hash     {task_id(terms).hex()}")
 
 
 def _write(path: Path, text: str) -> None:
@@ -85,46 +79,6 @@ def _write(path: Path, text: str) -> None:
         raise ConfigError(msg, hint="name another file with --out") from None
 
 
-def _tell(terms: Terms) -> None:
-    say(f"name     {terms.name}")
-    say(f"recipe   {terms.recipe}, {terms.mode}, {terms.rounds} rounds, keep {terms.keep}")
-    say(f"score    {terms.score}; weights {terms.weights[0]}")
-    for roster in terms.rosters:
-        say(f"roster   {roster.name}: {', '.join(roster.members)}")
-    if terms.model is not None:
-        size = sum(parameter.size for parameter in terms.model.parameters)
-        say(f"model    {size} parameters in {len(terms.model.parameters)} tensors")
-    if terms.train:
-        settings = ", ".join(f"{each.name} = {_setting(each)}" for each in terms.train)
-        say(f"train    {settings}")
-    for phase, stages in (("setup", terms.setup), ("round", terms.round), ("close", terms.close)):
-        for stage in stages:
-            say(f"{phase:<8} {_stage(stage)}")
-
-
-def _promise(promise: Promise) -> str:
-    from tallystick.provenance.statement import privacy
-
-    facts = [f"{name} = {value}" for name, value in promise.parameters.items()]
-    spent = privacy(promise.epsilon_nanos, promise.delta_picos)
-    return f"{promise.stage}: {promise.charges} charges come to {spent}; {', '.join(facts)}"
-
-
-def _setting(setting: Any) -> str:  # noqa: ANN401 - one of the terms' settings
-    return str(float.fromhex(setting.text)) if setting.kind == "float" else setting.text
-
-
-def _stage(stage: Stage) -> str:
-    windows = [
-        f"{name} {length / 1000:g}s"
-        for name, length in (
-            ("within", stage.within),
-            ("reveal", stage.reveal),
-            ("hold", stage.hold),
-        )
-        if length
-    ]
-    facts = [f"{name} = {value}" for name, value in stage.parameters if name != "table"]
-    asked = [f"asks {stage.who}"] if stage.who else []
-    sealed = ["sealed"] if stage.sealed else []
-    return f"{stage.name}: {', '.join([stage.rule, *asked, *sealed, *windows, *facts])}"
+for verb in (propose, approve, close, show):
+    tasks.command()(verb)
+tasks.command("list")(list_)

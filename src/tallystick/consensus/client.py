@@ -37,6 +37,7 @@ MOST_ANSWER_BYTES = 1 << 27
 BUSY = {429, 503}
 STALE = "stale-request"  # what a node says to a request of another time
 ONCE_BYTES = 16
+NODE = "node"  # in an answer's extensions: which of the addresses gave it
 
 
 class RefusedError(TallyError):
@@ -148,7 +149,7 @@ class NodeClient:
         Raises
         ------
         ConfigError
-            An address is none, or the authority's file cannot be read.
+            An address or the proxy's is none, or the authority's file cannot be read.
         """
         if not route.urls:
             msg = "no node is named"
@@ -160,16 +161,7 @@ class NodeClient:
         self._skew = 0  # of the node's clock, in milliseconds
         self._count = threading.Lock()
         self.sent = self.received = 0
-        self._http = httpx.Client(
-            verify=_trust(route.ca),
-            proxy=route.proxy,
-            timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_SECONDS),
-            follow_redirects=False,
-            headers={"Accept-Encoding": "identity"},
-            limits=httpx.Limits(max_connections=16, max_keepalive_connections=8),
-            # A proxy of the environment is for what is elsewhere.
-            trust_env=route.proxy is None and not all(map(_is_loopback, self.urls)),
-        )
+        self._http = _open_http(route, inside=all(map(_is_loopback, self.urls)))
 
     @property
     def url(self) -> str:
@@ -199,6 +191,7 @@ class NodeClient:
         *,
         signed: bool = False,
         wait_seconds: float = 0.0,
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Return the answer of the first node that gives one.
 
@@ -206,6 +199,8 @@ class NodeClient:
         ----------
         target
             Path and query.
+        headers
+            Besides those that sign it, such as the range of bytes wanted.
         wait_seconds
             How long the node was asked to wait before it answers.
 
@@ -218,9 +213,10 @@ class NodeClient:
         UnavailableError
             No node answered.
         """
-        with self.stream(method, target, body, signed=signed, wait_seconds=wait_seconds) as answer:
-            url = f"{answer.url.scheme}://{answer.url.netloc.decode()}"
-            return Answer(url, answer.headers, self._read(answer))
+        with self.stream(
+            method, target, body, signed=signed, wait_seconds=wait_seconds, headers=headers
+        ) as answer:
+            return Answer(answer.extensions[NODE], answer.headers, self._read(answer))
 
     @contextmanager
     def stream(
@@ -242,12 +238,18 @@ class NodeClient:
                 continue
             try:
                 answer = self._send(
-                    method, target, body, signed=signed, wait=wait_seconds, headers=headers or {}
+                    method,
+                    target,
+                    body,
+                    signed=signed,
+                    wait_seconds=wait_seconds,
+                    headers=dict(headers or {}),
                 )
             except httpx.HTTPError as error:
                 failures.append(f"{url}: {str(error) or type(error).__name__}")
                 self.turn()
                 continue
+            answer.extensions[NODE] = url  # as it was given: httpx writes some otherwise
             try:
                 yield answer
             except httpx.HTTPError as error:
@@ -275,8 +277,8 @@ class NodeClient:
         body: bytes,
         *,
         signed: bool,
-        wait: float,
-        headers: Mapping[str, str],
+        wait_seconds: float,
+        headers: dict[str, str],
     ) -> httpx.Response:
         """Return an answer that is a success; once more if the node's clock differs from ours."""
         for last in (False, True):
@@ -286,7 +288,7 @@ class NodeClient:
                 self.url + target,
                 content=body,
                 headers={**headers, **signature},
-                timeout=httpx.Timeout(TIMEOUT_SECONDS + wait, connect=CONNECT_SECONDS),
+                timeout=httpx.Timeout(TIMEOUT_SECONDS + wait_seconds, connect=CONNECT_SECONDS),
             )
             answer = self._http.send(request, stream=True)
             with self._count:
@@ -336,7 +338,13 @@ def check_url(url: str) -> str:
     ConfigError
         It is no address, or would be spoken to in the clear beyond this machine.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        httpx.URL(url)
+        _ = parts.port
+    except (ValueError, httpx.InvalidURL) as error:
+        msg = f"'{url}' is no node's address: {error}"
+        raise ConfigError(msg, hint="such as https://node.north.example:26650") from error
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         msg = f"'{url}' is no node's address"
         raise ConfigError(msg, hint="such as https://node.north.example:26650")
@@ -344,6 +352,31 @@ def check_url(url: str) -> str:
         msg = f"'{url}' would be spoken to in the clear"
         raise ConfigError(msg, hint="use https://, with --ca FILE for an authority of your own")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def _open_http(route: Route, *, inside: bool) -> httpx.Client:
+    """Return a client for a route; one ``inside`` this machine has no use for a proxy."""
+    try:
+        return httpx.Client(
+            verify=_trust(route.ca),
+            proxy=_proxy(route.proxy),
+            timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_SECONDS),
+            headers={"Accept-Encoding": "identity"},
+            follow_redirects=False,
+            limits=httpx.Limits(max_connections=16, max_keepalive_connections=8),
+            trust_env=route.proxy is None and not inside,
+        )
+    except ImportError as error:  # httpx's own extra, for proxies of another kind
+        msg = f"the proxy cannot be used: {error}"
+        raise ConfigError(msg, hint="pip install 'httpx[socks]', or use another proxy") from error
+
+
+def _proxy(url: str | None) -> httpx.Proxy | None:
+    try:
+        return None if url is None else httpx.Proxy(url)
+    except (ValueError, httpx.InvalidURL) as error:
+        msg = f"'{url}' is no proxy's address: {error}"
+        raise ConfigError(msg, hint="such as http://proxy.north.example:3128") from error
 
 
 def _is_loopback(url: str) -> bool:

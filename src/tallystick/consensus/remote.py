@@ -115,6 +115,7 @@ class Remote:
             self._seal = block.evidence
         self._sent: dict[bytes, _Sent] = {}
         self._shown: dict[str, int] = {}  # the highest block each node showed
+        self._said = 0  # the newest block there is, as a node said last
         self._looked = 0.0
 
     @property
@@ -136,6 +137,11 @@ class Remote:
     def now(self) -> int:
         """See `Engine.now`."""
         return max(self._head.time, time.time_ns() // 1_000_000)
+
+    @property
+    def behind(self) -> int:
+        """How many blocks there are besides those here, as a node said last."""
+        return max(0, self._said - self._head.height)
 
     def follow(self, wait_seconds: float = 0.0) -> int:
         """Fetch the blocks that are new and execute them; return how many there were.
@@ -195,6 +201,18 @@ class Remote:
             self._sent[tx.hash] = known
         known.word = known.word or self._word_in(answer.document(), tx.hash)
         return tx.hash
+
+    def foresee(self, wire: bytes) -> RejectedError | None:
+        """Return why a transaction would be in no block after the head, `None` if it could be.
+
+        Such a transaction brings about no block, so its sender would wait for an outcome in vain.
+
+        Raises
+        ------
+        RejectedError
+            Its envelope is refused.
+        """
+        return self._refusal_of(self.kernel.check(self._state, wire, self.now))
 
     def outcome(self, tx_hash: bytes) -> Receipt | RejectedError | None:
         """See `Engine.outcome`; whether it is refused is found out here, not asked."""
@@ -268,6 +286,7 @@ class Remote:
             msg = f"it says its newest block is {said}; block {self._head.height} was sealed before"
             seen = encode(SealedHeader(self._head, self._seal))
             raise self._witness.name(url, "old-head", msg, said=said, seen=seen)
+        self._said = said
 
     def _check_known(self, url: str, block: Block) -> None:
         """See that a block of a known height is the known one."""
@@ -378,8 +397,14 @@ def fetch_genesis(client: NodeClient, wanted: bytes = b"") -> Genesis:
         It is another one.
     UnavailableError
         The node serves none.
+    ConfigError
+        It is a ledger of another engine.
     """
-    answer = client.ask("GET", f"{API}/genesis")
+    try:
+        answer = client.ask("GET", f"{API}/genesis")
+    except RefusedError as error:
+        msg = f"{client.url} does not answer as a node does: {error}"
+        raise UnavailableError(msg, hint="see that the address is a node's") from error
     try:
         genesis = load_genesis(answer.content)
     except DecodeError as error:

@@ -14,10 +14,11 @@ from tallystick.lab.simulate_table import Cast, load_cast
 from tallystick.tensors.model import spec_of
 
 if TYPE_CHECKING:
+    from tallystick.federation.arrays import Arrays
     from tallystick.ledger.terms import Terms
     from tallystick.tensors.spec import ModelSpec
 
-__all__ = ["load_checked"]
+__all__ = ["initial_arrays", "load_checked"]
 
 
 def load_checked(
@@ -36,7 +37,7 @@ def load_checked(
             cast.task,
             owner=cast.members[0],
             members=cast.members,
-            model=_model(cast.initial, cast.sites[cast.members[0]]),
+            model=_model(cast),
             trial=True,
         )
     except ConfigError as error:
@@ -44,11 +45,20 @@ def load_checked(
     return cast, terms
 
 
-def _model(initial: object, first: object) -> ModelSpec | None:
-    """Return the model a simulation would start from."""
+def initial_arrays(cast: Cast) -> Arrays | None:
+    """Return what a simulation starts from: the cast's own, or else the first trainer's.
+
+    `None` when neither says.
+    """
+    initial = cast.initial
     if initial is None:
-        maker = getattr(as_trainer(first), "initial_parameters", None)
+        maker = getattr(as_trainer(cast.sites[cast.members[0]]), "initial_parameters", None)
         if not callable(maker):
             return None
         initial = maker()
-    return spec_of(as_arrays(initial))
+    return as_arrays(initial)
+
+
+def _model(cast: Cast) -> ModelSpec | None:
+    arrays = initial_arrays(cast)
+    return None if arrays is None else spec_of(arrays)

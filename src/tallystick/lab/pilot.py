@@ -15,8 +15,7 @@ from tallystick.errors import UnavailableError
 from tallystick.federation.acting import Acting
 from tallystick.federation.founding import trial_network
 from tallystick.federation.network_folder import plan_settings, write_network
-from tallystick.federation.task_file import resolve_terms
-from tallystick.ledger.contracts.members import active_members
+from tallystick.federation.proposing import propose
 from tallystick.node.home import init_home
 from tallystick.storage.sqlite import LedgerStore
 
@@ -52,7 +51,9 @@ class Pilot:
         self.genesis = network.genesis
         self.sealer = network.genesis.sealer
         if not (self._network / "genesis.bin").exists():
-            write_network(self._network, network.genesis, plan_settings(names, {}), network.keyrings)
+            write_network(
+                self._network, network.genesis, plan_settings(names, {}), network.keyrings
+            )
             init_home(self._node, self._network, self.home(self.sealer))
         self._process: subprocess.Popen[str] | None = None
         self.port = 0
@@ -122,13 +123,8 @@ class Pilot:
     def propose(self, task: Task, initial: Mapping[str, np.ndarray]) -> bytes:
         """Propose a task among all members in the sealer's name; return its id."""
         home = self.home(self.sealer)
-        with Acting.open((self.url,), key=home, role="owner") as acting:
-            names = active_members(acting.engine.state)
-            model = acting.store_model(initial)
-            terms = resolve_terms(
-                task, owner=self.sealer, members=names, model=model, trial=True
-            )
-            return acting.propose(terms)
+        with Acting.open((self.url,), key_folder=home) as acting:
+            return propose(acting, home, task, initial).task
 
     def engine(self) -> Engine:
         """Return the node's ledger, opened for reading, as it is now."""

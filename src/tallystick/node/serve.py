@@ -1,7 +1,8 @@
 """Serve a node until somebody ends it: HTTP, TLS, signals, logs.
 
-SIGTERM and SIGINT end it cleanly: requests under way are answered, nothing new is taken. After
-anything else it goes on where it was, since what was acknowledged is on disk.
+SIGTERM and SIGINT end it cleanly: requests under way are answered, nothing new is taken; a second
+one changes nothing. After anything else it goes on where it was, since what was acknowledged is on
+disk.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import json
 import logging
 import signal
 import sys
+import threading
 import time
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -22,7 +24,8 @@ from tallystick.errors import ConfigError, UnavailableError
 from tallystick.node.http import make_app
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
+    from types import FrameType
 
     from tallystick.node.home import Home
 
@@ -98,6 +101,27 @@ def log_to_stderr(*, as_json: bool, level: int = logging.INFO) -> None:
         logger.propagate = False
 
 
+class _Ending:
+    """Whether the node was told to end, and what then has to happen."""
+
+    def __init__(self) -> None:
+        """Nobody has said so."""
+        self.asked = False
+        self._bound: tuple[asyncio.AbstractEventLoop, Callable[[], None]] | None = None
+
+    def bind(self, loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
+        """Call ``act`` in the loop once it is told; at once if it was."""
+        self._bound = loop, act
+        if self.asked:
+            self.ask()
+
+    def ask(self, _: int = 0, __: FrameType | None = None) -> None:
+        """Tell it to end."""
+        self.asked = True
+        if self._bound is not None and not self._bound[0].is_closed():
+            self._bound[0].call_soon_threadsafe(self._bound[1])
+
+
 def serve(home: Home, started: Callable[[str], None] | None = None) -> None:
     """Serve a node until it is told to end; closes the home.
 
@@ -111,15 +135,35 @@ def serve(home: Home, started: Callable[[str], None] | None = None) -> None:
     UnavailableError
         The port is taken, or the node failed.
     """
-    with home.opened:
+    ending = _Ending()
+    with _told_by_signals(ending), home.opened:
         home.service.clerk.start()
-        asyncio.run(_serve(home, started))
+        asyncio.run(_serve(home, started, ending))
         if home.service.clerk.failure is not None:
             msg = f"the node stopped sealing blocks: {home.service.clerk.failure}"
             raise UnavailableError(msg, hint="its log says more")
 
 
-async def _serve(home: Home, started: Callable[[str], None] | None) -> None:
+@contextmanager
+def _told_by_signals(ending: _Ending) -> Generator[None]:
+    """Let signals end the node from now until everything is closed; in the main thread alone.
+
+    The loop's own handlers would be gone before that, and a second signal would kill what closes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        number: signal.signal(number, ending.ask) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+async def _serve(home: Home, started: Callable[[str], None] | None, ending: _Ending) -> None:
     settings, service = home.settings, home.service
     server = _Server(
         uvicorn.Config(
@@ -145,9 +189,7 @@ async def _serve(home: Home, started: Callable[[str], None] | None) -> None:
         service.bell.close()
         server.should_exit = True
 
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
+    ending.bind(asyncio.get_running_loop(), end)
     watching = asyncio.create_task(_watch(home, server, started, end))
     try:
         await server.serve()

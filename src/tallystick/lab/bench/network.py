@@ -13,8 +13,9 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from tallystick.errors import ConfigError
 from tallystick.federation.joining import join
@@ -148,7 +149,7 @@ def _round_seconds(engine: Engine) -> tuple[float, ...]:
         elif row is not None and began and not ended:
             ended = head.time
     times = [*(began[number] for number in sorted(began)), ended]
-    return tuple((after - before) / 1000 for before, after in zip(times, times[1:], strict=False))
+    return tuple((after - before) / 1000 for before, after in pairwise(times))
 
 
 def _bytes_used(pilot: Pilot, names: tuple[str, ...]) -> tuple[float, ...]:
@@ -174,7 +175,7 @@ class _Watch:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
-    def __enter__(self) -> _Watch:
+    def __enter__(self) -> Self:
         """Begin to look."""
         self._thread.start()
         return self

@@ -1,0 +1,248 @@
+"""``tally member``: who takes part, votes about it, and new keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+
+import typer
+
+from tallystick.cli.options import Authority, GenesisPin, Json, KeyFolder, NodeUrl, Proxy
+from tallystick.cli.output import print_document, say, table, warn
+from tallystick.cli.reach import Reach
+from tallystick.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tallystick.federation.acting import Acting
+    from tallystick.federation.membership import OpenProposal, Voted
+    from tallystick.ledger.messages import Change
+
+__all__ = ["members"]
+
+members = typer.Typer(
+    help="See who takes part, vote about it, and replace keys.", rich_markup_mode=None
+)
+FORMAT = "tally.member/1"
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The member's name on the ledger.")]
+
+
+@members.command()
+def propose(  # noqa: PLR0917 - one argument per documented flag
+    url: NodeUrl,
+    key: KeyFolder,
+    admit: Annotated[
+        Path | None, typer.Option(metavar="CARD", help="Admit who handed out this card.")
+    ] = None,
+    remove_: Annotated[str, typer.Option("--remove", metavar="NAME", help="Remove a member.")] = "",
+    replace_owner: Annotated[
+        Path | None,
+        typer.Option(metavar="CARD", help="Give a member that lost its owner key its card's."),
+    ] = None,
+    grant: Annotated[str, typer.Option(metavar="NAME=MICROS", help="New money for a member.")] = "",
+    ca: Authority = None,
+    proxy: Proxy = None,
+    genesis: GenesisPin = "",
+    json: Json = False,
+) -> None:
+    """Put a change to the vote of all members, and vote for it.
+
+    More than two thirds of the members decide. What is under vote already gets one's vote.
+    """
+    change = _change(admit, remove_, replace_owner, grant)
+    _support(Reach(url, ca, proxy, genesis), key, change, json=json)
+
+
+@members.command()
+def approve(
+    url: NodeUrl,
+    proposal: Annotated[
+        str, typer.Argument(metavar="PROPOSAL|NAME", help="Its id, or whom it concerns.")
+    ],
+    key: KeyFolder,
+    ca: Authority = None,
+    proxy: Proxy = None,
+    genesis: GenesisPin = "",
+    json: Json = False,
+) -> None:
+    """Vote for a change that is under vote."""
+    from tallystick.federation.membership import find_proposal, support
+
+    with Reach(url, ca, proxy, genesis).open(key) as acting:
+        voted = support(acting, find_proposal(acting.state, proposal).change)
+        _show_vote(acting, voted, json=json)
+
+
+@members.command()
+def remove(
+    url: NodeUrl,
+    name: Name,
+    key: KeyFolder,
+    ca: Authority = None,
+    proxy: Proxy = None,
+    genesis: GenesisPin = "",
+    json: Json = False,
+) -> None:
+    """Propose that a member leaves, or vote for it if that is proposed."""
+    _support(Reach(url, ca, proxy, genesis), key, _change(None, name, None, ""), json=json)
+
+
+@members.command()
+def rotate(
+    url: NodeUrl,
+    key: KeyFolder,
+    role: Annotated[
+        str, typer.Option(metavar="owner|worker|validator", help="Which of the member's keys.")
+    ] = "worker",
+    ca: Authority = None,
+    proxy: Proxy = None,
+    genesis: GenesisPin = "",
+    json: Json = False,
+) -> None:
+    """Replace a key by a new one, made here; the owner's key signs for it.
+
+    The new secret is on disk before the ledger hears of it: interrupted, repeat the command.
+    """
+    from tallystick.federation.membership import rotate as rotate_key
+    from tallystick.ledger.genesis import Role
+
+    if role not in get_args(Role):
+        msg = f"there is no role '{role}'"
+        raise ConfigError(msg, hint=f"one of {', '.join(get_args(Role))}")
+    with Reach(url, ca, proxy, genesis).open(key) as acting:
+        found = rotate_key(acting, key, cast("Role", role))
+        facts = _facts(acting)
+    if found.seals:
+        warn("this key seals the ledger's blocks: start the node again, or it seals no more")
+    if json:
+        made = {"member": acting.name, "role": role, "index": found.index, "public": found.public}
+        print_document({**facts, **made, "restart_node": found.seals})
+        return
+    say(f"{role:<12} {found.public.hex()}  (key {found.index} of {acting.name})")
+    say(f"secret       in {key}: keep a copy of the key file as it is now")
+
+
+@members.command("list")
+def list_(
+    url: NodeUrl,
+    ca: Authority = None,
+    proxy: Proxy = None,
+    genesis: GenesisPin = "",
+    json: Json = False,
+) -> None:
+    """List members with their keys, and what is under vote, from blocks executed here."""
+    from tallystick.federation.membership import list_members, member_fingerprint, open_proposals
+
+    with Reach(url, ca, proxy, genesis).open() as acting:
+        state, facts = acting.state, _facts(acting)
+    listed = [
+        {
+            "name": name,
+            "active": row.active,
+            "fingerprint": member_fingerprint(name, row),
+            "keys": [
+                {
+                    "index": index,
+                    "role": each.role,
+                    "public": each.public,
+                    "valid": row.active and each.active,
+                }
+                for index, each in enumerate(row.keys)
+            ],
+        }
+        for name, row in list_members(state).items()
+    ]
+    proposals = [_proposal(each) for each in open_proposals(state)]
+    if json:
+        print_document({**facts, "members": listed, "proposals": proposals})
+    else:
+        _tell(listed, proposals)
+
+
+def _support(reach: Reach, key: Path, change: Change, *, json: bool) -> None:
+    from tallystick.federation.membership import support
+
+    with reach.open(key) as acting:
+        _show_vote(acting, support(acting, change), json=json)
+
+
+def _change(admit: Path | None, remove_: str, replace_owner: Path | None, grant: str) -> Change:
+    """Return the one change that the flags ask for."""
+    from tallystick.federation.card import load_card
+    from tallystick.ledger import messages
+
+    if sum(map(bool, (admit, remove_, replace_owner, grant))) != 1:
+        msg = "a proposal is one change"
+        raise ConfigError(msg, hint="one of --admit, --remove, --replace-owner and --grant")
+    if admit is not None:
+        card = load_card(admit)
+        return messages.Admit(card.name, card.keys)
+    if replace_owner is not None:
+        card = load_card(replace_owner)
+        owner = next(key for key in card.keys if key.role == "owner")
+        return messages.ReplaceOwner(card.name, owner)
+    if remove_:
+        return messages.Remove(remove_)
+    name, _, micros = grant.partition("=")
+    if not (name and micros.isascii() and micros.isdigit() and 0 < int(micros[:20]) <= 2**62):
+        msg = f"--grant '{grant}' is not NAME=MICROS"
+        raise ConfigError(msg, hint="a whole number of millionths, such as north=1000000")
+    return messages.Grant(name, int(micros))
+
+
+def _show_vote(acting: Acting, voted: Voted, *, json: bool) -> None:
+    proposal = _proposal(voted.proposal)
+    if json:
+        said = {"decided": voted.decided, "voted_before": voted.before}
+        print_document({**_facts(acting), "proposal": proposal, **said})
+        return
+    say(f"proposal  {proposal['id']}: {_says(proposal)}")
+    votes = ", ".join(proposal["votes"])
+    if voted.decided:
+        say(f"decided   by the votes of {votes}")
+        return
+    before = "  (yours was there already)" if voted.before else ""
+    say(f"votes     {len(proposal['votes'])} of the {proposal['needed']} it takes: {votes}{before}")
+
+
+def _facts(acting: Acting) -> dict[str, Any]:
+    engine = acting.engine
+    return {
+        "format": FORMAT,
+        "ok": True,
+        "chain_id": engine.genesis.name,
+        "genesis": engine.kernel.chain,
+        "height": engine.head.height,
+    }
+
+
+def _proposal(each: OpenProposal) -> dict[str, Any]:
+    change = each.change
+    fields = {name: getattr(change, name) for name in change.__struct_fields__}
+    kind = {"ReplaceOwner": "replace-owner"}.get(type(change).__name__, type(change).__name__)
+    facts = {"change": kind.lower(), **fields}
+    return {"id": each.id.hex(), **facts, "votes": list(each.votes), "needed": each.needed}
+
+
+def _says(proposal: dict[str, Any]) -> str:
+    kind = proposal["change"]
+    if kind == "upgrade":
+        return f"protocol version {proposal['version']} from block {proposal['height']}"
+    if kind == "grant":
+        return f"grant {proposal['micros']} micros to {proposal['member']}"
+    words = {"replace-owner": "a new owner key for"}
+    return f"{words.get(kind, kind)} {proposal['member']}"
+
+
+def _tell(listed: list[dict[str, Any]], proposals: list[dict[str, Any]]) -> None:
+    for member in listed:
+        left = "" if member["active"] else "  (removed)"
+        say(f"member    {member['name']}  {member['fingerprint']}{left}")
+        rows = [
+            (each["role"], each["public"].hex(), "" if each["valid"] else "not valid any more")
+            for each in member["keys"]
+        ]
+        for line in table(rows):
+            say(f"          {line}")
+    for each in proposals:
+        votes = f"{len(each['votes'])} of {each['needed']} votes: {', '.join(each['votes'])}"
+        say(f"proposal  {each['id']}: {_says(each)}, {votes}")

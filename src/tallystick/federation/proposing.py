@@ -1,0 +1,178 @@
+"""Put a task to the approval of its members: its terms on the ledger, its initial model at a node.
+
+The transaction goes first, since a node takes bytes for tasks it knows. Repeated with the same
+terms, only what is missing is sent.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tallystick.codec import decode
+from tallystick.errors import ConfigError, DecodeError
+from tallystick.federation.acting import MEMBER
+from tallystick.federation.approving import BLOBS
+from tallystick.federation.task_file import resolve_terms
+from tallystick.federation.uploading import upload
+from tallystick.ledger.collect.rows import NAMES, TASKS, TERMS
+from tallystick.ledger.contracts.members import active_members
+from tallystick.ledger.messages import ProposeTask
+from tallystick.ledger.terms import task_id
+from tallystick.storage.blobs import FileBlobs
+from tallystick.storage.files import translated
+from tallystick.tensors.model import read_model, write_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tallystick.federation.acting import Acting
+    from tallystick.federation.task_file import Task
+    from tallystick.ledger.collect.rows import TaskRow
+    from tallystick.ledger.state import State
+    from tallystick.ledger.terms import Terms
+    from tallystick.tensors.dtypes import Array
+    from tallystick.tensors.spec import ModelSpec
+
+__all__ = ["Proposed", "find_task", "list_tasks", "load_initial", "propose", "terms_on"]
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """A task on the ledger, and whether it was there before."""
+
+    task: bytes
+    terms: Terms
+    before: bool
+
+
+def load_initial(path: Path) -> dict[str, Array]:
+    """Return the arrays of a safetensors file.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read, is none, or holds what no model can.
+    """
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        msg = f"{path}: {error.strerror or error}"
+        raise ConfigError(msg, hint="name a safetensors file") from error
+    try:
+        return read_model(data).arrays()  # a canonical one, with every dtype a model can have
+    except DecodeError:
+        pass
+    from safetensors import SafetensorError  # noqa: PLC0415 - only a foreign file needs it
+    from safetensors.numpy import load  # noqa: PLC0415
+
+    try:
+        return load(data.tobytes())
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        msg = f"{path} is no safetensors file that can be read: {error}"
+        raise ConfigError(msg, hint="save the arrays with safetensors.numpy.save_file") from error
+
+
+def terms_on(acting: Acting, task: Task, model: ModelSpec | None) -> Terms:
+    """Return the terms that a task file comes to on this ledger, owned by whoever acts.
+
+    Its members are those of the file's ``[rosters]``, or else all of the ledger's.
+
+    Raises
+    ------
+    ConfigError
+        The task contradicts itself or does not fit its members.
+    """
+    named = task.rosters.get("members") or active_members(acting.state)
+    kernel = acting.engine.kernel
+    return resolve_terms(
+        task,
+        owner=acting.name,
+        members=tuple(dict.fromkeys(named)),
+        model=model,
+        trial=kernel.genesis.trial,
+        faults=kernel.faults,
+    )
+
+
+def propose(
+    acting: Acting,
+    key_folder: Path,
+    task: Task,
+    initial: Mapping[str, Array] | None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Proposed:
+    """Propose a task and hand its initial model to the node.
+
+    Parameters
+    ----------
+    initial
+        The initial model's arrays; `None` for a task without a common model.
+    on_progress
+        Called with the bytes of the model that the node has, and all of them.
+
+    Raises
+    ------
+    ConfigError
+        As `terms_on`.
+    RejectedError
+        The ledger refuses the terms: another task has the name, or a member is none.
+    RefusedError, UnavailableError
+        As `Acting.act` and `upload`; the same call goes on.
+    """
+    with closing(FileBlobs(key_folder / MEMBER / BLOBS)) as blobs:
+        model = None if initial is None else write_model(initial, blobs.create())
+        terms = terms_on(acting, task, model)
+        found = task_id(terms)
+        before = acting.state.get(NAMES, terms.name) == found
+        if not before:
+            acting.act(ProposeTask(terms))
+        if model is not None:
+            with translated(blobs.folder):
+                data = blobs.open(model.root)
+            size = model.size
+
+            def tell(done: int) -> None:
+                if on_progress is not None:
+                    on_progress(done, size)
+
+            upload(acting.client, found, model.root, data, size, tell)
+    return Proposed(found, terms, before)
+
+
+def list_tasks(state: State) -> list[tuple[TaskRow, Terms]]:
+    """Return every task of a ledger with its terms, by name."""
+    found: list[tuple[TaskRow, Terms]] = []
+    for key, data in state.rows():
+        if key[0] == TASKS.prefix:
+            row = decode(TASKS.kind, data)
+            terms = state.get(TERMS, row.id)
+            if terms is not None:
+                found.append((row, terms))
+    return sorted(found, key=lambda each: each[0].name)
+
+
+def find_task(state: State, name: str = "") -> bytes:
+    """Return the id of the task with a name; without one, of the only task.
+
+    Raises
+    ------
+    ConfigError
+        There is none, or more than one to choose from.
+    """
+    known = state.get(NAMES, name) if name else None
+    if known is not None:
+        return known
+    names = [row.name for row, _ in list_tasks(state)]
+    listed = f"its tasks: {', '.join(names)}" if names else "none was proposed yet"
+    if name:
+        msg = f"this ledger has no task '{name}'"
+        raise ConfigError(msg, hint=listed)
+    if len(names) != 1:
+        msg = f"this ledger has {len(names)} tasks"
+        raise ConfigError(msg, hint=f"{listed}; name one as URL#NAME")
+    return find_task(state, names[0])
