@@ -17,6 +17,7 @@ import msgspec
 
 from tallystick.codec import U8, U63, Hash, Label, Record, decode, encode
 from tallystick.crypto import keys
+from tallystick.crypto.hashes import CHUNK_BYTES
 from tallystick.errors import DecodeError
 from tallystick.ledger.block import Block, Header
 
@@ -27,6 +28,7 @@ __all__ = [
     "API",
     "HEIGHT_HEADER",
     "MOST_BLOCK_BYTES",
+    "PIECE_BYTES",
     "REQUEST_HEADER",
     "SIGNATURE_HEADER",
     "TIME_HEADER",
@@ -55,6 +57,7 @@ REQUEST_DOMAIN = b"request/1"
 ACKNOWLEDGE_DOMAIN = b"acknowledgement/1"
 HELD_DOMAIN = b"held/1"
 MOST_BLOCK_BYTES = 1 << 26
+PIECE_BYTES = 4 * CHUNK_BYTES  # of a blob, in one request
 _LENGTH = struct.Struct("<I")
 
 

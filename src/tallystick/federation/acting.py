@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
+    from tallystick.federation.habits import Identity
     from tallystick.federation.keyring import Keyring
-    from tallystick.federation.member import Identity
     from tallystick.ledger.genesis import Role
     from tallystick.ledger.messages import Message
     from tallystick.ledger.state import State

@@ -15,7 +15,8 @@ from tallystick.errors import ConfigError, UnavailableError
 from tallystick.federation.acting import FINAL_SECONDS, MEMBER
 from tallystick.federation.desk import check_initial_model
 from tallystick.federation.downloading import fetch_blob
-from tallystick.federation.member import Habits, Member
+from tallystick.federation.habits import Habits
+from tallystick.federation.member import Member
 from tallystick.ledger.collect.rows import RECORDS, STAGES, TASKS, TERMS, MemberRow
 from tallystick.ledger.terms import APPROVE
 from tallystick.mechanisms.records import SETUP, Key

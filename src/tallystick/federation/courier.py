@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallystick.consensus.client import RefusedError
-from tallystick.consensus.wire import API
-from tallystick.crypto.hashes import CHUNK_BYTES, chunk_count
+from tallystick.consensus.wire import API, PIECE_BYTES
+from tallystick.crypto.hashes import chunk_count
 from tallystick.errors import ConfigError, TallyError, UnavailableError, VerificationError
 from tallystick.storage.partial import PartialBlob
 
@@ -165,7 +165,7 @@ class Courier:
         headers = {"Range": f"bytes={part.offset}-"}
         try:
             with self._client.stream("GET", target, signed=True, headers=headers) as answer:
-                for piece in answer.iter_bytes(CHUNK_BYTES):
+                for piece in answer.iter_bytes(PIECE_BYTES):
                     self._client.count(received=len(piece))
                     part.write(piece)
                     if self._ended.is_set():
@@ -196,7 +196,7 @@ class Courier:
             self._delivered.add((task, root))
             return
         while offset < size:
-            piece = data[offset : offset + CHUNK_BYTES].tobytes()
+            piece = data[offset : offset + PIECE_BYTES].tobytes()
             where = f"{target}?offset={offset}&size={size}"
             try:
                 answer = self._client.ask("PUT", where, piece, signed=True).document()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast, get_args
 
 from tallystick.crypto import keys
 from tallystick.errors import ConfigError
-from tallystick.federation.member import Identity
+from tallystick.federation.habits import Identity
 from tallystick.federation.names import check_name
 from tallystick.ledger.contracts.members import MEMBERS
 from tallystick.ledger.genesis import Role

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
 
     from tallystick.consensus.engine import Engine
-    from tallystick.federation.member import Identity
+    from tallystick.federation.habits import Identity
     from tallystick.ledger.messages import Entry, Message, Opening
 
 __all__ = ["Outbox", "Said", "batches"]

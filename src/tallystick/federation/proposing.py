@@ -88,6 +88,10 @@ def terms_on(acting: Acting, task: Task, model: ModelSpec | None) -> Terms:
         The task contradicts itself or does not fit its members.
     """
     named = task.rosters.get("members") or active_members(acting.state)
+    owner = task.options.get("owner", acting.name)
+    if owner != acting.name:
+        msg = f"owner = {owner!r}, and this is '{acting.name}'"
+        raise ConfigError(msg, hint="its owner proposes a task")
     kernel = acting.engine.kernel
     return resolve_terms(
         task,

@@ -23,7 +23,7 @@ from tallystick.federation.metrics import EVERYBODY, evaluate_rounds, write_metr
 from tallystick.federation.names import check_names
 from tallystick.federation.privacy import budget_of, check_trainers
 from tallystick.federation.simulation import MARKER, Federation, Setup, claim_folder
-from tallystick.federation.task_file import Task, resolve_terms
+from tallystick.federation.task_file import Task, owner_of, resolve_terms
 from tallystick.federation.task_text import task_text
 from tallystick.federation.trainer import as_trainer
 from tallystick.ledger.terms import task_id
@@ -179,7 +179,9 @@ def simulate(  # noqa: PLR0913 - one call, many options
         held.enter_context(closing(Lock(folder)))
         started = time.perf_counter()
         model = _initial_model(folder, initial, trainers[names[0]], durable=durable)
-        terms = resolve_terms(asked, owner=names[0], members=names, model=model, trial=True)
+        terms = resolve_terms(
+            asked, owner=owner_of(asked, names), members=names, model=model, trial=True
+        )
         check_trainers(terms, trainers)
         claim_folder(folder, _identity(terms, seed, names, outsiders))
         setup = Setup(

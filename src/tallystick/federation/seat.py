@@ -16,8 +16,9 @@ from tallystick.consensus.remote import Remote, fetch_genesis
 from tallystick.consensus.witness import LyingNodeError, Witness
 from tallystick.errors import ConfigError, UnavailableError
 from tallystick.federation.courier import Courier
+from tallystick.federation.habits import Habits
 from tallystick.federation.key_file import load_keyring
-from tallystick.federation.member import Habits, Member
+from tallystick.federation.member import Member
 from tallystick.federation.poll import Poll
 from tallystick.federation.site_metrics import SiteMetrics
 from tallystick.ledger.collect.rows import NAMES, STAGES, TASKS, TERMS, TaskRow
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from tallystick.consensus.client import Route
-    from tallystick.federation.member import Identity
+    from tallystick.federation.habits import Identity
     from tallystick.federation.trainer import Trainer
     from tallystick.ledger.genesis import Genesis
 

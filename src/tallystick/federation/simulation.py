@@ -21,7 +21,8 @@ from tallystick.errors import ConfigError, InvariantError
 from tallystick.federation.child import Children
 from tallystick.federation.conduct import HONEST, Conduct
 from tallystick.federation.foresight import FoldCache
-from tallystick.federation.member import Habits, Identity, Member
+from tallystick.federation.habits import Habits, Identity
+from tallystick.federation.member import Member
 from tallystick.federation.names import check_names
 from tallystick.federation.trial import DEFAULT_LIMITS, secret_of, simulated_genesis
 from tallystick.ledger.collect.rows import LIVE, NAMES, STAGES, TASKS, TaskRow

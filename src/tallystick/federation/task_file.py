@@ -29,11 +29,12 @@ if TYPE_CHECKING:
 
     from tallystick.tensors.spec import ModelSpec
 
-__all__ = ["Task", "resolve_terms"]
+__all__ = ["Task", "owner_of", "resolve_terms"]
 
 KEYS = (
     "name",
     "recipe",
+    "owner",
     "mode",
     "rounds",
     "score",
@@ -94,8 +95,8 @@ class Task:
     weights
         ``equal``, ``declared`` (capped by ``weight_cap``) or ``committed``.
     options
-        Further keys of a task file: mode, keep, gap, retention, approve_within, read_fee, holders,
-        privacy.
+        Further keys of a task file: owner, mode, keep, gap, retention, approve_within, read_fee,
+        holders, privacy.
     simulate
         Data, trainers and attackers of a simulation; no part of the terms.
     """
@@ -188,6 +189,21 @@ class Task:
             table: dict[str, Any] = {**lists, "recipe": self.recipe, "stage": dict(self.stage)}
             return parse_recipe({**table, "mode": self.options.get("mode", "auditable")})
         return load_recipe(self.recipe).changed(self.stage)
+
+
+def owner_of(task: Task, members: Sequence[str]) -> str:
+    """Return who owns a task: whom it names, or else the first of its members.
+
+    Raises
+    ------
+    ConfigError
+        It names nobody's name.
+    """
+    owner = task.options.get("owner", min(members))
+    if not isinstance(owner, str) or owner not in members:
+        msg = f"owner = {owner!r} is none of the members"
+        raise ConfigError(msg, hint=f"members: {', '.join(sorted(members))}")
+    return owner
 
 
 def resolve_terms(

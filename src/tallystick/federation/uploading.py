@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from tallystick.codec import decode
 from tallystick.consensus.client import RefusedError
-from tallystick.consensus.wire import API, Held
-from tallystick.crypto.hashes import CHUNK_BYTES
+from tallystick.consensus.wire import API, PIECE_BYTES, Held
 from tallystick.errors import DecodeError, UnavailableError
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def upload(
     view = memoryview(cast("Any", data)).cast("B")
     offset, failed = 0, 0
     while True:
-        chunk = bytes(view[offset : min(size, offset + CHUNK_BYTES)])
+        chunk = bytes(view[offset : min(size, offset + PIECE_BYTES)])
         target = f"{API}/tasks/{task.hex()}/blobs/{root.hex()}?offset={offset}&size={size}"
         try:
             document = client.ask("PUT", target, chunk, signed=True).document()

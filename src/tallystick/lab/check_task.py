@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tallystick.errors import ConfigError
 from tallystick.federation.arrays import as_arrays
 from tallystick.federation.locate import located
-from tallystick.federation.task_file import resolve_terms
+from tallystick.federation.task_file import owner_of, resolve_terms
 from tallystick.federation.trainer import as_trainer
 from tallystick.lab.simulate_table import Cast, load_cast
 from tallystick.tensors.model import spec_of
@@ -35,7 +35,7 @@ def load_checked(
     try:
         terms = resolve_terms(
             cast.task,
-            owner=cast.members[0],
+            owner=owner_of(cast.task, cast.members),
             members=cast.members,
             model=_model(cast),
             trial=True,

@@ -16,7 +16,8 @@ from tallystick.consensus.pow import ExponentialLaw, Network, Node, Race, RealPu
 from tallystick.errors import ConfigError, InvariantError
 from tallystick.federation.conduct import HONEST
 from tallystick.federation.foresight import FoldCache
-from tallystick.federation.member import Habits, Identity, Member
+from tallystick.federation.habits import Habits, Identity
+from tallystick.federation.member import Member
 from tallystick.federation.task_file import resolve_terms
 from tallystick.federation.trial import secret_of, simulated_genesis
 from tallystick.lab.table_trainer import initial_parameters

@@ -9,7 +9,7 @@ from anyio import to_thread
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from tallystick.codec import encode
-from tallystick.consensus.wire import Held
+from tallystick.consensus.wire import PIECE_BYTES, Held
 from tallystick.crypto.hashes import CHUNK_BYTES
 from tallystick.errors import ConfigError, UnavailableError
 from tallystick.node.asking import admit, hash_in, number_in, range_in, read_body
@@ -31,15 +31,16 @@ OCTETS = "application/octet-stream"
 
 
 async def put_blob(service: Service, request: Request) -> Response:
-    """Take the next chunk of a blob; when it is whole, give the node's word for it."""
+    """Take the next chunks of a blob; when it is whole, give the node's word for it."""
     task, root = hash_in(request, "task"), hash_in(request, "root")
     offset, size = number_in(request, "offset", None), number_in(request, "size", None)
-    body = await read_body(request, CHUNK_BYTES)
+    body = await read_body(request, PIECE_BYTES)
     visitor = admit(service, request, body)
     terms_for(service.state, task, visitor)
-    append = service.shelf.append
     try:
-        held = await to_thread.run_sync(append, task, root, size, visitor.member, offset, body)
+        held = await to_thread.run_sync(
+            _append, service, (task, root, size, visitor.member), offset, body
+        )
     except OffsetError as error:
         raise HttpError(409, "other-offset", str(error), offset=error.offset) from error
     except QuotaError as error:
@@ -56,6 +57,14 @@ async def put_blob(service: Service, request: Request) -> Response:
         document["held"] = encode(word).hex()
         document["signature"] = service.sign_held(word).hex()
     return JSONResponse(document)
+
+
+def _append(service: Service, blob: tuple[bytes, bytes, int, str], offset: int, body: bytes) -> int:
+    """Store a body chunk by chunk; return how much of the blob is there."""
+    held = service.shelf.append(*blob, offset, body[:CHUNK_BYTES])
+    for start in range(CHUNK_BYTES, len(body), CHUNK_BYTES):
+        held = service.shelf.append(*blob, offset + start, body[start : start + CHUNK_BYTES])
+    return held
 
 
 async def get_blob(service: Service, request: Request) -> Response:

@@ -134,7 +134,7 @@ ROUTES: tuple[Entry, ...] = (
         "PUT",
         BLOB,
         blob_routes.put_blob,
-        "Send the next chunk of a blob; 409 says where to go on.",
+        "Send the next bytes of a blob, up to 1 MiB of whole chunks; 409 says where to go on.",
         signed=True,
         query=(("offset", "where the chunk begins"), ("size", "of the whole blob, in bytes")),
         takes=OCTETS,
