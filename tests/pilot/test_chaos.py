@@ -1,0 +1,161 @@
+"""A pilot whose processes are killed at random moments: nothing is lost, nothing is done twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from support.pilot_site import Site
+
+import tallystick as ts
+from tallystick.lab.pilot import COMMAND, Pilot
+from tallystick.ledger.messages import Collect
+from tallystick.ledger.transaction import parse_transaction
+from tallystick.mechanisms.records import Artefact, Seal
+
+pytestmark = pytest.mark.network
+
+NAMES = ("east", "north", "south", "west")
+ROUNDS, KILLS = 20, 30
+TESTS = Path(__file__).parents[1]
+LONGEST_SECONDS = 400
+
+
+class Members:
+    """The members' processes, started again whenever they end before the task does."""
+
+    def __init__(self, pilot, folder):
+        self.pilot, self.folder = pilot, folder
+        self.running = {}
+        self.done = set()
+        self.kills = Counter()
+
+    def start(self, name):
+        site = ("--trainer", "support.pilot_site:Site", "--set", f"name={name}")
+        more = ("--set", f"log={self.folder / 'trained.log'}", "--set", "seconds=0.7")
+        command = (*COMMAND, "join", self.pilot.url, "--key", str(self.pilot.home(name)))
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.running[name] = subprocess.Popen(
+                (*command, "--task", "chaos", *site, *more, "--verbose"),
+                stdout=log,
+                stderr=log,
+                env=environment,
+            )
+
+    def keep(self):
+        """Start who is not running; note who has finished."""
+        for name in NAMES:
+            process = self.running.get(name)
+            if name in self.done or (process is not None and process.poll() is None):
+                continue
+            if process is not None and process.returncode == 0:
+                self.done.add(name)
+            else:
+                self.start(name)
+
+    def kill(self, name):
+        process = self.running.get(name)
+        if process is not None and process.poll() is None:
+            process.kill()
+            process.wait()
+            self.kills[name] += 1
+
+    def end(self):
+        for process in self.running.values():
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_thirty_kills_lose_nothing_and_repeat_nothing(tmp_path, seed):
+    dice = random.Random(seed)
+    task = ts.Task(name="chaos", recipe="standard", rounds=ROUNDS)
+    sites = {name: Site(name) for name in NAMES}
+    quiet = ts.simulate(
+        task, sites, initial=sites["east"].initial_parameters(), seed=seed, out=tmp_path / "quiet"
+    )
+    with Pilot(tmp_path / "pilot", NAMES, seed) as pilot:
+        pilot.propose(task, sites["east"].initial_parameters())
+        members = Members(pilot, tmp_path)
+        try:
+            kills = _disturb(pilot, members, dice)
+        finally:
+            members.end()
+        blocks = list(pilot.engine().blocks(1))
+
+    assert kills == KILLS
+    sealed, revealed = _records(blocks, pilot.genesis.limits)
+    assert set(sealed.values()) == {1}
+    assert set(revealed.values()) == {1}
+    trained = Counter((tmp_path / "trained.log").read_text().splitlines())
+    again = Counter({name: 0 for name in NAMES})
+    for line, times in trained.items():
+        again[line.split()[0]] += times - 1
+    assert all(again[name] <= members.kills[name] for name in NAMES)
+    for name in NAMES:
+        out = pilot.home(name) / "chaos"
+        report = ts.verify(
+            out / "run.tally",
+            genesis=quiet.genesis,
+            model=out / "model.safetensors",
+            replay=True,
+        )
+        assert report, report.checks
+    assert _model_root(pilot) == quiet.model_root
+    assert not quiet.refusals
+
+
+def _disturb(pilot, members, dice):
+    """Kill processes at random moments until there were enough, then let the task end."""
+    started, kills = time.monotonic(), 0
+    following = time.monotonic() + 5
+    while len(members.done) < len(NAMES):
+        assert time.monotonic() - started < LONGEST_SECONDS
+        members.keep()
+        if kills < KILLS and time.monotonic() >= following:
+            victim = dice.choice((*NAMES, "node", "node"))
+            if victim == "node":
+                pilot.stop(kill=True)
+                pilot.start()
+            else:
+                members.kill(victim)
+            kills += 1
+            following = time.monotonic() + dice.expovariate(1 / 1.2)
+        time.sleep(0.05)
+    return kills
+
+
+def _records(blocks, limits):
+    """Return how often each member sealed and revealed in each stage of each round."""
+    sealed, revealed = Counter(), Counter()
+    for block in blocks:
+        for wire in block.transactions:
+            body = parse_transaction(wire, limits).body
+            if not isinstance(body.message, Collect):
+                continue
+            for entry in body.message.entries:
+                key = (body.sender, entry.phase, entry.round, entry.stage)
+                if isinstance(entry.record, Seal):
+                    sealed[key] += 1
+                elif isinstance(entry.record, Artefact):
+                    revealed[key] += 1
+    return sealed, revealed
+
+
+def _model_root(pilot):
+    state = pilot.engine().state
+    from tallystick.ledger.collect.rows import NAMES as TASK_NAMES
+    from tallystick.ledger.collect.rows import TASKS
+
+    row = state.get(TASKS, state.get(TASK_NAMES, "chaos"))
+    assert row.status == "done"
+    assert len(row.withheld) == len(row.faulty) == 0
+    return row.model.root.hex()
