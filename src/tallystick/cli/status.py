@@ -24,6 +24,7 @@ NEEDED = {
     "catching_up": bool,
     "tasks": list,
 }
+OPTIONAL = {"members": list, "seen": dict, "time": int}
 UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -68,6 +69,10 @@ def _checked(document: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(document.get(name), kind):
             msg = f"the node's status has no '{name}'"
             raise UnavailableError(msg, hint="see that the address is a node's of this release")
+    for name, kind in OPTIONAL.items():
+        if not isinstance(document.setdefault(name, kind()), kind):
+            document[name] = kind()
+    document["tasks"] = [task for task in document["tasks"] if isinstance(task, dict)]
     return document
 
 
@@ -75,16 +80,15 @@ def _tell(found: dict[str, Any]) -> None:
     now = time.time_ns() // 1_000_000
     trial = "  (trial: anybody may know its keys)" if found.get("trial") else ""
     say(f"ledger    {found['chain_id']}+{found['genesis']}{trial}")
-    newest = found.get("time")
-    age = f", its newest block {_ago(now, newest)}" if newest and found["height"] else ""
+    age = f", its newest block {_ago(now, found['time'])}" if found["height"] else ""
     say(f"height    {found['height']}{age}")
     say(f"ordered   by {', '.join(map(str, found['validators']))} ({found['engine']})")
     if not found.get("ok"):
         say("stopped   it takes no transactions now")
-    seen = found.get("seen") or {}
+    seen = found["seen"]
     rows = [
         (name, f"seen {_ago(now, seen[name])}" if name in seen else "not seen")
-        for name in found.get("members", [])
+        for name in map(str, found["members"])
     ]
     for line in table(rows):
         say(f"member    {line}")

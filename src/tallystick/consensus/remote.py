@@ -339,7 +339,14 @@ class Remote:
             for text in answer.document().get("sightings", []):
                 sighting = decode(Sighting, bytes.fromhex(text))
                 self._check_twin(answer.url, sighting.seen, sighting.member)
-        except (RefusedError, UnavailableError, DecodeError, ValueError, TypeError) as error:
+        except (
+            ConfigError,  # a member that left, or whose new key is elsewhere, still follows
+            RefusedError,
+            UnavailableError,
+            DecodeError,
+            ValueError,
+            TypeError,
+        ) as error:
             LOG.info("sightings were not compared: %s", error)
 
     def _word_in(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["upload"]
 
 CONFLICT = 409
-ATTEMPTS = 6  # in a row without a byte more
+ATTEMPTS = 6  # in a row that no node answers, or in all that lose what was there
 PAUSE_SECONDS, LONGEST_SECONDS = 0.25, 4.0
 
 
@@ -56,7 +56,7 @@ def upload(
         No node answers, several times in a row.
     """
     view = memoryview(cast("Any", data)).cast("B")
-    offset, failed = 0, 0
+    offset, failed, setbacks = 0, 0, 0
     while True:
         chunk = bytes(view[offset : min(size, offset + PIECE_BYTES)])
         target = f"{API}/tasks/{task.hex()}/blobs/{root.hex()}?offset={offset}&size={size}"
@@ -74,8 +74,9 @@ def upload(
                 raise
             time.sleep(min(LONGEST_SECONDS, PAUSE_SECONDS * 2**failed))
             continue
-        failed = 0 if held > offset else failed + 1  # a node that forgets must not hold us up
-        if failed == ATTEMPTS:
+        failed = 0
+        setbacks += held <= offset  # a node that forgets must not hold us up for good
+        if setbacks == ATTEMPTS:
             msg = f"{client.url} does not get beyond byte {held} of blob {root.hex()}"
             raise UnavailableError(msg)
         offset = held

@@ -175,9 +175,9 @@ class Clerk:
             if self._take_in(wait) and since is None and self.engine.pending:
                 since = time.monotonic()
             if since is not None and time.monotonic() - since >= self._batch_seconds:
-                since = None if self._seal() else time.monotonic() + RETRY_SECONDS
-                if not self.engine.pending:
-                    since = None
+                pause = 0.0 if self._seal() else RETRY_SECONDS
+                # What had no room in that block is not to wait for somebody to send more.
+                since = time.monotonic() + pause if self.engine.pending else None
             elif since is None and self._is_due():
                 self._seal(empty=True)
 

@@ -48,7 +48,7 @@ WRONG = [
     ["verify", "x", "--genesis", "0" * 64, "--checkpoint", "12"],
     ["verify", "x", "--genesis", "0" * 64, "--includes", "12"],
     ["explain", "no-such-file.tally"],
-    ["explain", "https://node.north.example"],
+    ["explain", "http://node.north.example"],
     ["explain", "/"],
     ["log", "no-such-file.tally"],
     ["log", "http://node.north.example"],

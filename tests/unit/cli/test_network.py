@@ -185,7 +185,9 @@ def test_a_damaged_card_is_status_2_and_a_lying_one_status_1(tally, tmp_path, ca
     assert not (tmp_path / "net").exists()
 
 
-@pytest.mark.parametrize("source", ["nowhere", "http://node.example:1", "https://node.example"])
+@pytest.mark.parametrize(
+    "source", ["nowhere", "http://node.example:1", "https://node.example:port"]
+)
 def test_card_of_what_is_no_network_is_status_2(tally, source):
     ran = tally("network", "card", source, "--json")
 

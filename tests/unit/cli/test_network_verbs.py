@@ -5,6 +5,7 @@ import shutil
 from support.nodes import NAMES
 
 from tallystick.codec import encode
+from tallystick.federation.acting import Acting
 from tallystick.federation.key_file import add_secret, load_keyring
 from tallystick.federation.network_folder import genesis_line, read_genesis
 from tallystick.federation.trial import simulated_genesis
@@ -159,6 +160,16 @@ def test_a_key_folder_does_not_act_on_another_ledger_than_before(ask, node, tmp_
 
     assert ran.status == 1
     assert "serves the ledger net+" in ran.error["message"]
+
+
+def test_one_verb_at_a_time_acts_for_a_key_folder_and_anybody_reads(ask, node):
+    with Acting.open([node.url], key_folder=node.key("south")):
+        ran = ask("member", "propose", None, "--grant", "south=6", by="south")
+        reading = ask("member", "list", None)
+
+    assert ran.status == 3
+    assert "in use" in ran.error["message"]
+    assert reading.status == 0
 
 
 def test_reading_takes_no_node_for_what_is_none(tally, finished):
