@@ -17,6 +17,7 @@ import tallystick as ts
 from tallystick.lab.pilot import COMMAND, Pilot
 from tallystick.ledger.collect.rows import NAMES as TASK_NAMES
 from tallystick.ledger.collect.rows import TASKS
+from tallystick.ledger.genesis import genesis_hash
 from tallystick.ledger.messages import Collect
 from tallystick.ledger.transaction import parse_transaction
 from tallystick.mechanisms.records import Artefact, Seal
@@ -106,7 +107,7 @@ def test_thirty_kills_lose_nothing_and_repeat_nothing(tmp_path, seed):
         out = pilot.home(name) / "chaos"
         report = ts.verify(
             out / "run.tally",
-            genesis=quiet.genesis,
+            genesis=genesis_hash(pilot.genesis).hex(),
             model=out / "model.safetensors",
             replay=True,
         )
