@@ -16,7 +16,7 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from tallystick.errors import ConfigError, UnavailableError
 from tallystick.node.http import make_app
@@ -49,7 +49,13 @@ class _Server(uvicorn.Server):
 
 
 class _Patience(H11Protocol):
-    """HTTP/1.1 that closes a connection on which no request begins in time."""
+    """HTTP/1.1 that closes a connection on which a request takes too long to begin.
+
+    The first one from the start, a later one from its first byte: a connection is not kept open
+    by a byte now and then. What follows a finished request without being one counts, too.
+    """
+
+    _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Start the clock."""
@@ -58,11 +64,30 @@ class _Patience(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
-        self._late.cancel()
+        self._stop()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        """Stop the clock when a request has begun; start it when part of one is here."""
+        super().data_received(data)
+        if not self._is_between():
+            self._stop()
+        elif self._late is None:
+            self._late = self.loop.call_later(HEAD_SECONDS, self._give_up)
+
+    def _is_between(self) -> bool:
+        """Whether no request is being answered."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is None or cycle.response_complete
+
+    def _stop(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
     def _give_up(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():  # pyright: ignore[reportUnnecessaryComparison]
+        self._late = None
+        if self._is_between() and not self.transport.is_closing():
             self.transport.close()
 
 
@@ -183,7 +208,10 @@ async def _watch(
         now = asyncio.get_running_loop().time()
         if now - tidied > TIDY_SECONDS:
             tidied = now
-            await asyncio.to_thread(home.service.shelf.tidy, LEFTOVER_SECONDS)
+            try:
+                await asyncio.to_thread(home.service.shelf.tidy, LEFTOVER_SECONDS)
+            except UnavailableError as error:
+                LOG.warning("not tidied up: %s", error)
         if home.service.clerk.failure is not None:
             end()
         await asyncio.sleep(0.5)
