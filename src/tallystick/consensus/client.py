@@ -14,6 +14,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
@@ -435,9 +436,15 @@ def _is_loopback(url: str) -> bool:
     return urlsplit(url).hostname in LOOPBACK
 
 
-def _trust(ca: Path | None) -> ssl.SSLContext | bool:
+@cache
+def _system_trust() -> ssl.SSLContext:
+    """Return what the system trusts, read once: that takes a tenth of a second."""
+    return httpx.create_ssl_context()
+
+
+def _trust(ca: Path | None) -> ssl.SSLContext:
     if ca is None:
-        return True
+        return _system_trust()
     try:
         return ssl.create_default_context(cafile=str(ca))
     except (OSError, ssl.SSLError) as error:

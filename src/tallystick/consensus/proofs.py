@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from tallystick.codec import decode, encode
+from tallystick.codec import decode
 from tallystick.consensus.client import RefusedError
 from tallystick.consensus.solo import SOLO_DOMAIN, SoloSeal
 from tallystick.consensus.wire import API
+from tallystick.consensus.witness import Witness
 from tallystick.crypto import keys
 from tallystick.crypto.merkle_map import MapProof, verify_absent, verify_member
 from tallystick.errors import DecodeError, UnavailableError, VerificationError
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tallystick.consensus.client import Answer, NodeClient
-    from tallystick.consensus.witness import Witness
     from tallystick.ledger.genesis import Genesis
     from tallystick.ledger.state import Table
 
@@ -32,13 +32,13 @@ __all__ = ["read_row"]
 V = TypeVar("V")
 
 
-def read_row(  # noqa: PLR0913 - whom to ask, what to hold the answer to, which row
+def read_row(
     client: NodeClient,
-    witness: Witness,
     genesis: Genesis,
     sealer_keys: Sequence[bytes],
     table: Table[V],
     *parts: object,
+    witness: Witness | None = None,
 ) -> tuple[V | None, Header]:
     """Return a row, `None` where there is none, and the sealed header that says so.
 
@@ -47,6 +47,8 @@ def read_row(  # noqa: PLR0913 - whom to ask, what to hold the answer to, which 
     sealer_keys
         The public keys that may have sealed it. Before its first block a ledger has no seal, and
         what a node serves of it cannot be read so.
+    witness
+        Writes down what was not true; nobody does without it.
 
     Raises
     ------
@@ -71,7 +73,7 @@ def read_row(  # noqa: PLR0913 - whom to ask, what to hold the answer to, which 
         found: V | None = None if row is None else decode(table.kind, row)
     except (DecodeError, VerificationError) as error:
         client.turn(answer.url)
-        raise _named(witness, answer, key, said, error) from error
+        raise _named(witness or Witness(None), answer, key, said, error) from error
     return found, header
 
 
@@ -88,7 +90,7 @@ def _check(
         raise VerificationError(msg)
     seal = decode(SoloSeal, _bytes_in(said, "evidence"))
     signed = header_hash(header)
-    if not any(keys.is_valid(key, SOLO_DOMAIN, signed, seal.signature) for key in sealer_keys):
+    if not any(keys.is_valid(each, SOLO_DOMAIN, signed, seal.signature) for each in sealer_keys):
         msg = f"the header is not sealed by '{genesis.sealer}'"
         raise VerificationError(msg)
     proof = decode(MapProof, _bytes_in(said, "proof"))
@@ -113,4 +115,4 @@ def _named(
 ) -> VerificationError:
     facts = {name: str(said.get(name)) for name in ("row", "proof", "header", "evidence")}
     msg = f"what it answers about row {key.hex()[:24]} does not show it: {error}"
-    return witness.name(answer.url, "false-proof", msg, key=key, **{"asked": encode(key), **facts})
+    return witness.name(answer.url, "false-proof", msg, key=key, **facts)
