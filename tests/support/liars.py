@@ -10,9 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
+import pytest
 
 from tallystick.codec import decode, encode
 from tallystick.consensus.client import NodeClient, Route, Signer
+from tallystick.consensus.proofs import read_row
 from tallystick.consensus.remote import Remote
 from tallystick.consensus.solo import Solo, SoloSeal
 from tallystick.consensus.wire import (
@@ -26,12 +28,13 @@ from tallystick.consensus.wire import (
     sign_acknowledgement,
     sign_held,
 )
-from tallystick.consensus.witness import Witness
+from tallystick.consensus.witness import LyingNodeError, Witness
 from tallystick.crypto import keys
 from tallystick.crypto.hashes import CHUNK_BYTES, blob_root, chunk_hashes
 from tallystick.errors import RejectedError, TallyError
 from tallystick.federation.founding import trial_network
 from tallystick.ledger.block import header_hash
+from tallystick.ledger.contracts import accounts
 from tallystick.ledger.messages import Transfer
 from tallystick.ledger.transaction import Body, last_nonce, sign_transaction
 from tallystick.storage.sqlite import MEMORY, LedgerStore
@@ -43,6 +46,7 @@ RING = NET.keyrings[GENESIS.sealer]
 SECRET = RING.validator[0]
 PUBLIC = keys.public_of(SECRET)
 SOLO_DOMAIN = b"solo-seal/1"
+OTHER = keys.secret_from_seed(b"nobody")
 
 
 class Ledger:
@@ -146,10 +150,61 @@ class Reply:
     then: object = None
 
 
+class _Handler(BaseHTTPRequestHandler):
+    """Gives the honest reply to the node, and sends what it makes of it."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def handle_one_request(self):
+        with suppress(ConnectionError, TimeoutError):
+            super().handle_one_request()
+
+    def finish(self):
+        with suppress(ConnectionError, ValueError):
+            super().finish()
+
+    def answer(self):
+        parts = urlsplit(self.path)
+        length = int(self.headers.get("content-length", 0))
+        body = self.rfile.read(length)
+        asked = Asked(
+            self.command,
+            parts.path,
+            {name: found[-1] for name, found in parse_qs(parts.query).items()},
+            {name.lower(): value for name, value in self.headers.items()},
+            body,
+        )
+        self.server.node.asked.append(asked)
+        reply = self.server.node.bend(asked, self.server.node.honest(asked))
+        if reply.raw is not None:
+            self.wfile.write(reply.raw)
+            if reply.then:
+                reply.then(self.wfile)
+            self.close_connection = True
+            return
+        headers = {"content-length": str(len(reply.body)), **reply.headers}
+        self.send_response(reply.status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(reply.body)
+        if reply.then:
+            reply.then(self.wfile)
+            self.close_connection = True
+        if len(reply.body) != int(headers["content-length"]):
+            self.close_connection = True
+
+    do_GET = do_HEAD = do_POST = do_PUT = answer  # noqa: N815 - as the base class wants it
+
+
 class Liar:
     """A node on a thread; ``bend`` gets each request and the honest reply, and returns another."""
 
-    def __init__(self, ledger, *, secret=SECRET):  # noqa: C901 - it holds the handler
+    def __init__(self, ledger, *, secret=SECRET):
         self.ledger, self.secret = ledger, secret
         self.bend = lambda asked, honest: honest
         self.asked = []
@@ -157,57 +212,8 @@ class Liar:
         self.parts = {}
         self.sightings = {}
         self.takes = True  # whether transactions are sealed at once
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_):
-                pass
-
-            def handle_one_request(self):
-                with suppress(ConnectionError, TimeoutError):
-                    super().handle_one_request()
-
-            def finish(self):
-                with suppress(ConnectionError, ValueError):
-                    super().finish()
-
-            def answer(self):
-                parts = urlsplit(self.path)
-                length = int(self.headers.get("content-length", 0))
-                body = self.rfile.read(length)
-                asked = Asked(
-                    self.command,
-                    parts.path,
-                    {name: found[-1] for name, found in parse_qs(parts.query).items()},
-                    {name.lower(): value for name, value in self.headers.items()},
-                    body,
-                )
-                outer.asked.append(asked)
-                reply = outer.bend(asked, outer.honest(asked))
-                if reply.raw is not None:
-                    self.wfile.write(reply.raw)
-                    if reply.then:
-                        reply.then(self.wfile)
-                    self.close_connection = True
-                    return
-                headers = {"content-length": str(len(reply.body)), **reply.headers}
-                self.send_response(reply.status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(reply.body)
-                if reply.then:
-                    reply.then(self.wfile)
-                    self.close_connection = True
-                if len(reply.body) != int(headers["content-length"]):
-                    self.close_connection = True
-
-            do_GET = do_HEAD = do_POST = do_PUT = answer  # noqa: N815 - as the base class wants it
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._server.node = self
         self._server.daemon_threads = True
         self._server.block_on_close = False
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -353,10 +359,49 @@ class Follower:
         self.engine.close()
 
 
+def bends(path, change):
+    """Return how a node bends its answers to one path."""
+    return lambda asked, honest: change(asked, honest) if path in asked.path else honest
+
+
+def shows(*blocks):
+    """Return how a node answers with these blocks whatever it is asked."""
+    height = str(max(block.header.height for block in blocks))
+    return bends(
+        "/v1/blocks",
+        lambda _, honest: replace(
+            honest, body=framed(*blocks), headers={**honest.headers, HEIGHT_HEADER: height}
+        ),
+    )
+
+
+def lie_of(member, act=None):
+    """Return the one lie a member names, having accepted nothing."""
+    before = member.standing()
+    with pytest.raises(LyingNodeError) as caught:
+        (act or member.engine.follow)()
+
+    assert member.standing() == before
+    assert caught.value.evidence.exists()
+    (evidence,) = [
+        each
+        for each in member.evidence()
+        if (each["lie"], each["node"]) == (caught.value.kind, caught.value.url)
+    ]
+    return caught.value, evidence
+
+
+def row_of(member, name="south", publics=(PUBLIC,)):
+    return read_row(
+        member.client, GENESIS, publics, accounts.BALANCES, name, witness=member.witness
+    )
+
+
 __all__ = [
     "CHUNK_BYTES",
     "GENESIS",
     "NET",
+    "OTHER",
     "PUBLIC",
     "SECRET",
     "Asked",
@@ -364,10 +409,14 @@ __all__ = [
     "Ledger",
     "Liar",
     "Reply",
+    "bends",
     "framed",
     "is_sealed",
+    "lie_of",
     "refused",
     "resealed",
+    "row_of",
     "said",
     "seal",
+    "shows",
 ]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallystick.codec import encode
-from tallystick.consensus.client import MOST_ANSWER_BYTES, RefusedError, number_of
+from tallystick.consensus.client import RefusedError, number_of
 from tallystick.consensus.wire import API
 from tallystick.consensus.witness import LyingNodeError
 from tallystick.crypto.hashes import CHUNK_BYTES, chunk_count, root_of_chunks
@@ -174,8 +174,7 @@ class Courier:
 
     def _download_from(self, url: str, task: bytes, root: bytes, size: int) -> None:
         target = _target(task, root)
-        most = min(HASH_BYTES * chunk_count(size or MOST_BLOB_BYTES), MOST_ANSWER_BYTES)
-        listed = self._client.ask("GET", f"{target}/chunks", signed=True, at=url, most=most).content
+        listed = self._client.ask("GET", f"{target}/chunks", signed=True, at=url).content
         found = size
         if not size or not _is_root(root, size, listed):  # whoever recorded the size may be wrong
             found = self._size_at(url, target)[1]
