@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tallystick.node.home import Home
 
-__all__ = ["log_to_stderr", "serve"]
+__all__ = ["log_to_stderr", "make_server", "serve"]
 
 LOG = logging.getLogger(__name__)
 HEAD_SECONDS = 10.0  # until the first line of a request is there
@@ -143,11 +143,12 @@ def serve(home: Home, started: Callable[[str], None] | None = None) -> None:
             raise UnavailableError(msg, hint="its log says more")
 
 
-async def _serve(home: Home, started: Callable[[str], None] | None) -> None:
-    settings, service = home.settings, home.service
-    server = _Server(
+def make_server(home: Home) -> uvicorn.Server:
+    """Return the server of a node, which nobody has started."""
+    settings = home.settings
+    return _Server(
         uvicorn.Config(
-            make_app(service),
+            make_app(home.service),
             host=settings.host,
             port=settings.port,
             http=_Patience,
@@ -164,6 +165,11 @@ async def _serve(home: Home, started: Callable[[str], None] | None) -> None:
             ssl_keyfile=settings.certificate_key or None,
         )
     )
+
+
+async def _serve(home: Home, started: Callable[[str], None] | None) -> None:
+    settings, service = home.settings, home.service
+    server = make_server(home)
 
     def end() -> None:
         service.bell.close()
