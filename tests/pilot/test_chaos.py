@@ -15,6 +15,9 @@ from support.pilot_site import Site
 
 import tallystick as ts
 from tallystick.lab.pilot import COMMAND, Pilot
+from tallystick.ledger.collect.rows import NAMES as TASK_NAMES
+from tallystick.ledger.collect.rows import TASKS
+from tallystick.ledger.genesis import genesis_hash
 from tallystick.ledger.messages import Collect
 from tallystick.ledger.transaction import parse_transaction
 from tallystick.mechanisms.records import Artefact, Seal
@@ -96,7 +99,7 @@ def test_thirty_kills_lose_nothing_and_repeat_nothing(tmp_path, seed):
     assert set(sealed.values()) == {1}
     assert set(revealed.values()) == {1}
     trained = Counter((tmp_path / "trained.log").read_text().splitlines())
-    again = Counter({name: 0 for name in NAMES})
+    again = Counter(dict.fromkeys(NAMES, 0))
     for line, times in trained.items():
         again[line.split()[0]] += times - 1
     assert all(again[name] <= members.kills[name] for name in NAMES)
@@ -104,7 +107,7 @@ def test_thirty_kills_lose_nothing_and_repeat_nothing(tmp_path, seed):
         out = pilot.home(name) / "chaos"
         report = ts.verify(
             out / "run.tally",
-            genesis=quiet.genesis,
+            genesis=genesis_hash(pilot.genesis).hex(),
             model=out / "model.safetensors",
             replay=True,
         )
@@ -152,9 +155,6 @@ def _records(blocks, limits):
 
 def _model_root(pilot):
     state = pilot.engine().state
-    from tallystick.ledger.collect.rows import NAMES as TASK_NAMES
-    from tallystick.ledger.collect.rows import TASKS
-
     row = state.get(TASKS, state.get(TASK_NAMES, "chaos"))
     assert row.status == "done"
     assert len(row.withheld) == len(row.faulty) == 0

@@ -14,6 +14,8 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -25,19 +27,39 @@ from tallystick.consensus.wire import TIME_HEADER, Request, sign_request
 from tallystick.errors import ConfigError, TallyError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["Answer", "NodeClient", "RefusedError", "Route", "Signer", "check_url"]
+__all__ = [
+    "Answer",
+    "BrokenOffError",
+    "NodeClient",
+    "Opened",
+    "RefusedError",
+    "Route",
+    "Signer",
+    "check_url",
+    "number_of",
+]
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 TIMEOUT_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 300.0  # until an answer that is read whole has to be there
 MOST_ANSWER_BYTES = 1 << 27
+MOST_DOCUMENT_BYTES = 1 << 21  # of JSON, which takes many times that in memory
+MOST_DIGITS = 18
 BUSY = {429, 503}
+UNAUTHORISED = 401
 STALE = "stale-request"  # what a node says to a request of another time
 ONCE_BYTES = 16
-NODE = "node"  # in an answer's extensions: which of the addresses gave it
+IDENTITY = "identity"
+
+
+class BrokenOffError(UnavailableError):
+    """An answer began and did not end; what came of it is worth nothing."""
+
+    slug: ClassVar[str] = "broken-off"
 
 
 class RefusedError(TallyError):
@@ -51,13 +73,18 @@ class RefusedError(TallyError):
         What the node calls it.
     document
         All it says about it.
+    url
+        The node's address.
     """
 
     slug: ClassVar[str] = "refused"
 
-    def __init__(self, message: str, *, status: int, code: str, document: dict[str, Any]) -> None:
+    def __init__(
+        self, message: str, *, url: str, status: int, code: str, document: dict[str, Any]
+    ) -> None:
         """Keep the node's words apart."""
         super().__init__(message)
+        self.url = url
         self.status = status
         self.code = code
         self.document = document
@@ -122,11 +149,21 @@ class Answer:
         UnavailableError
             It holds none: whatever answered is no node.
         """
-        try:
-            return msgspec.json.decode(self.content, type=dict[str, Any])
-        except msgspec.MsgspecError as error:
+        document = _document_in(self.content)
+        if document is None:
             msg = f"{self.url} does not answer as a node does"
-            raise UnavailableError(msg) from error
+            raise UnavailableError(msg)
+        return document
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An answer whose bytes are still to come, and which node's it is."""
+
+    url: str
+    status: int
+    headers: httpx.Headers
+    pieces: Iterator[bytes]
 
 
 class NodeClient:
@@ -154,7 +191,7 @@ class NodeClient:
         if not route.urls:
             msg = "no node is named"
             raise ConfigError(msg, hint="give its address, such as https://node.north.example")
-        self.urls = tuple(check_url(url) for url in route.urls)
+        self.urls = tuple(dict.fromkeys(check_url(url) for url in route.urls))
         self._barred: set[str] = set()
         self._at = 0
         self._signer = signer
@@ -168,15 +205,23 @@ class NodeClient:
         """The address that is asked first."""
         return self.urls[self._at]
 
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The addresses in the order in which they are asked, without those that are barred."""
+        at = self._at
+        listed = (*self.urls[at:], *self.urls[:at])
+        return tuple(url for url in listed if url not in self._barred)
+
     def bar(self, url: str) -> None:
         """Ask this node no more."""
         self._barred.add(url)
-        if url == self.url:
-            self.turn()
+        self.turn(url)
 
-    def turn(self) -> None:
-        """Ask the next node first from now on."""
-        self._at = (self._at + 1) % len(self.urls)
+    def turn(self, url: str) -> None:
+        """Ask the next node first from now on, unless that is so since ``url`` was asked."""
+        with self._count:
+            if url == self.url:
+                self._at = (self._at + 1) % len(self.urls)
 
     @property
     def is_alone(self) -> bool:
@@ -192,6 +237,8 @@ class NodeClient:
         signed: bool = False,
         wait_seconds: float = 0.0,
         headers: Mapping[str, str] | None = None,
+        at: str = "",
+        most: int = MOST_ANSWER_BYTES,
     ) -> Answer:
         """Return the answer of the first node that gives one.
 
@@ -199,24 +246,41 @@ class NodeClient:
         ----------
         target
             Path and query.
-        headers
-            Besides those that sign it, such as the range of bytes wanted.
         wait_seconds
             How long the node was asked to wait before it answers.
+        headers
+            Besides those that sign it.
+        at
+            The only node to ask.
+        most
+            How many bytes the answer may have.
 
         Raises
         ------
         RefusedError
             A node refused it.
         RetryLaterError
-            A node has no room now.
+            No node has room now.
         UnavailableError
             No node answered.
         """
-        with self.stream(
-            method, target, body, signed=signed, wait_seconds=wait_seconds, headers=headers
-        ) as answer:
-            return Answer(answer.extensions[NODE], answer.headers, self._read(answer))
+        tries = 1 if at else len(self.urls)
+        while True:
+            tries -= 1
+            try:
+                with self.stream(
+                    method,
+                    target,
+                    body,
+                    signed=signed,
+                    wait_seconds=wait_seconds,
+                    headers=headers,
+                    at=at,
+                ) as answer:
+                    return Answer(answer.url, answer.headers, self._read(answer, most))
+            except BrokenOffError:
+                if not tries:
+                    raise
 
     @contextmanager
     def stream(
@@ -228,38 +292,35 @@ class NodeClient:
         signed: bool = False,
         wait_seconds: float = 0.0,
         headers: Mapping[str, str] | None = None,
-    ) -> Generator[httpx.Response]:
+        at: str = "",
+    ) -> Generator[Opened]:
         """Open the answer without reading it; raises as `ask`, and when it breaks off."""
-        failures: list[str] = []
-        for _ in range(len(self.urls)):
-            url = self.url
+        failures: list[UnavailableError] = []
+        for _ in range(1 if at else len(self.urls)):
+            url = at or self.url
             if url in self._barred:
-                self.turn()
+                self.turn(url)
+                continue
+            request = _Question(url, method, target, body, headers or {}, signed=signed)
+            try:
+                answer = self._send(request, wait_seconds)
+            except UnavailableError as error:
+                failures.append(error)
+                self.turn(url)
                 continue
             try:
-                answer = self._send(
-                    method,
-                    target,
-                    body,
-                    signed=signed,
-                    wait_seconds=wait_seconds,
-                    headers=dict(headers or {}),
-                )
+                yield Opened(url, answer.status_code, answer.headers, answer.iter_raw())
             except httpx.HTTPError as error:
-                failures.append(f"{url}: {str(error) or type(error).__name__}")
-                self.turn()
-                continue
-            answer.extensions[NODE] = url  # as it was given: httpx writes some otherwise
-            try:
-                yield answer
-            except httpx.HTTPError as error:
+                self.turn(url)
                 msg = f"{url} broke off: {str(error) or type(error).__name__}"
-                raise UnavailableError(msg) from error
+                raise BrokenOffError(msg) from error
             finally:
                 answer.close()
             return
+        if failures and all(isinstance(each, RetryLaterError) for each in failures):
+            raise failures[0]
         msg = "no node answers" if failures else "no node is left to ask"
-        raise UnavailableError(msg, hint="; ".join(failures))
+        raise UnavailableError(msg, hint="; ".join(map(str, failures)))
 
     def count(self, *, received: int = 0) -> None:
         """Count bytes that were read from a stream."""
@@ -270,39 +331,40 @@ class NodeClient:
         """Close the connections."""
         self._http.close()
 
-    def _send(
-        self,
-        method: str,
-        target: str,
-        body: bytes,
-        *,
-        signed: bool,
-        wait_seconds: float,
-        headers: dict[str, str],
-    ) -> httpx.Response:
+    def _send(self, question: _Question, wait: float) -> httpx.Response:
         """Return an answer that is a success; once more if the node's clock differs from ours."""
-        for last in (False, True):
-            signature = self._signature(method, target, body) if signed else {}
-            request = self._http.build_request(
-                method,
-                self.url + target,
-                content=body,
-                headers={**headers, **signature},
-                timeout=httpx.Timeout(TIMEOUT_SECONDS + wait_seconds, connect=CONNECT_SECONDS),
-            )
-            answer = self._http.send(request, stream=True)
-            with self._count:
-                self.sent += len(body)
-            if answer.is_success:
-                return answer
-            try:
-                refusal = self._refusal(answer)
-            finally:
-                answer.close()
-            if last or not (isinstance(refusal, RefusedError) and refusal.code == STALE):
-                raise refusal
-            self._skew = _time_of(answer) - _now()
-        raise AssertionError  # pragma: no cover - the loop returns or raises
+        try:
+            answer, refusal = self._try(question, wait)
+            if refusal is not None and question.signed and _is_stale(question, answer, refusal):
+                self._skew = _time_of(answer) - _now()
+                answer, refusal = self._try(question, wait)
+        except httpx.HTTPError as error:
+            msg = f"{question.url}: {str(error) or type(error).__name__}"
+            raise UnavailableError(msg) from error
+        if refusal is not None:
+            raise refusal
+        return answer
+
+    def _try(self, question: _Question, wait: float) -> tuple[httpx.Response, TallyError | None]:
+        """Ask once; an answer that is no success is closed, and what it means comes with it."""
+        method, target, body = question.method, question.target, question.body
+        signature = self._signature(method, target, body) if question.signed else {}
+        request = self._http.build_request(
+            method,
+            question.url + target,
+            content=body,
+            headers={**question.headers, **signature},
+            timeout=httpx.Timeout(TIMEOUT_SECONDS + wait, connect=CONNECT_SECONDS),
+        )
+        answer = self._http.send(request, stream=True)
+        with self._count:
+            self.sent += len(body)
+        if answer.is_success and answer.headers.get("content-encoding", IDENTITY) == IDENTITY:
+            return answer, None
+        try:
+            return answer, self._refusal(question, answer)
+        finally:
+            answer.close()
 
     def _signature(self, method: str, target: str, body: bytes) -> dict[str, str]:
         if self._signer is None:
@@ -310,24 +372,45 @@ class NodeClient:
             raise ConfigError(msg, hint="name a key folder with --key")
         return self._signer().sign(method, target, body, _now() + self._skew)
 
-    def _refusal(self, answer: httpx.Response) -> TallyError:
-        code, message, document = _error_in(self._read(answer), answer.status_code)
-        if answer.status_code in BUSY:
-            return RetryLaterError(f"{self.url}: {message}")
-        if answer.is_server_error:
-            return UnavailableError(f"{self.url}: {message}")
-        return RefusedError(message, status=answer.status_code, code=code, document=document)
+    def _refusal(self, question: _Question, answer: httpx.Response) -> TallyError:
+        """Return what an answer means that is no success."""
+        url, status = question.url, answer.status_code
+        if answer.is_success:
+            return UnavailableError(f"{url}: the answer is compressed, which nobody asked for")
+        opened = Opened(url, status, answer.headers, answer.iter_raw())
+        content = b"" if question.method == "HEAD" else self._read(opened, MOST_DOCUMENT_BYTES)
+        code, message, document = _error_in(content, status)
+        if status in BUSY:
+            return RetryLaterError(f"{url}: {message}")
+        known = document or question.method == "HEAD"  # whose answers have no body
+        if not (answer.is_client_error and known):
+            return UnavailableError(f"{url}: {message}")
+        return RefusedError(message, url=url, status=status, code=code, document=document)
 
-    def _read(self, answer: httpx.Response) -> bytes:
+    def _read(self, answer: Opened, most: int) -> bytes:
         data = bytearray()
-        for piece in answer.iter_bytes():
+        end = time.monotonic() + ANSWER_SECONDS
+        for piece in answer.pieces:
             data += piece
-            if len(data) > MOST_ANSWER_BYTES:
-                msg = f"{self.url}: the answer does not end"
-                raise UnavailableError(msg)
+            if len(data) > most or time.monotonic() > end:
+                self.turn(answer.url)
+                msg = f"{answer.url}: the answer does not end"
+                raise BrokenOffError(msg)
         with self._count:
             self.received += len(data)
         return bytes(data)
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A request to one node."""
+
+    url: str
+    method: str
+    target: str
+    body: bytes
+    headers: Mapping[str, str]
+    signed: bool
 
 
 def check_url(url: str) -> str:
@@ -362,6 +445,7 @@ def _open_http(route: Route, *, inside: bool) -> httpx.Client:
             proxy=_proxy(route.proxy),
             timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_SECONDS),
             headers={"Accept-Encoding": "identity"},
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # none is ever kept
             follow_redirects=False,
             limits=httpx.Limits(max_connections=16, max_keepalive_connections=8),
             trust_env=route.proxy is None and not inside,
@@ -383,9 +467,15 @@ def _is_loopback(url: str) -> bool:
     return urlsplit(url).hostname in LOOPBACK
 
 
-def _trust(ca: Path | None) -> ssl.SSLContext | bool:
+@cache
+def _system_trust() -> ssl.SSLContext:
+    """Return what the system trusts, read once: that takes a tenth of a second."""
+    return httpx.create_ssl_context()
+
+
+def _trust(ca: Path | None) -> ssl.SSLContext:
     if ca is None:
-        return True
+        return _system_trust()
     try:
         return ssl.create_default_context(cafile=str(ca))
     except (OSError, ssl.SSLError) as error:
@@ -393,19 +483,42 @@ def _trust(ca: Path | None) -> ssl.SSLContext | bool:
         raise ConfigError(msg) from error
 
 
+def number_of(text: str) -> int:
+    """Return the number a header says, -1 where it says none; `str.isdigit` knows other digits."""
+    right = text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS
+    return int(text) if right else -1
+
+
+def _document_in(content: bytes) -> dict[str, Any] | None:
+    """Return the JSON object that bytes hold, if they do and it is of a bearable size."""
+    if len(content) > MOST_DOCUMENT_BYTES:
+        return None
+    try:
+        return msgspec.json.decode(content, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
+
+
 def _error_in(content: bytes, status: int) -> tuple[str, str, dict[str, Any]]:
     """Return code, message and document of a refusal, whatever it holds."""
+    document = _document_in(content) or {}
     try:
-        document = msgspec.json.decode(content, type=dict[str, Any])
-        error = document["error"]
-        return str(error["code"])[:64], str(error["message"])[:500], document
-    except (msgspec.MsgspecError, KeyError, TypeError):
+        said: dict[str, Any] = msgspec.convert(document.get("error"), dict[str, Any])
+    except msgspec.ValidationError:
         return "http", f"status {status}", {}
+    return str(said.get("code"))[:64], str(said.get("message"))[:500], document
+
+
+def _is_stale(question: _Question, answer: httpx.Response, refusal: TallyError) -> bool:
+    """Whether a node refuses the time of a request; an answer to HEAD cannot say why."""
+    if question.method == "HEAD":
+        return answer.status_code == UNAUTHORISED
+    return isinstance(refusal, RefusedError) and refusal.code == STALE
 
 
 def _time_of(answer: httpx.Response) -> int:
-    text = answer.headers.get(TIME_HEADER, "")
-    return int(text) if text.isdigit() and len(text) < len("9" * 19) else _now()
+    said = number_of(answer.headers.get(TIME_HEADER, ""))
+    return _now() if said < 0 else said
 
 
 def _now() -> int:

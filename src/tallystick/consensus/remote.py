@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallystick.codec import decode, encode
-from tallystick.consensus.client import RefusedError
+from tallystick.consensus.client import RefusedError, number_of
 from tallystick.consensus.engine import RetryLaterError
 from tallystick.consensus.installed import check_installed
-from tallystick.consensus.solo import check_seal, open_ledger, sealing_keys
+from tallystick.consensus.solo import check_seal, check_twin_seal, open_ledger, sealing_keys
 from tallystick.consensus.wire import (
     API,
     HEIGHT_HEADER,
@@ -27,11 +27,13 @@ from tallystick.consensus.wire import (
     blocks_in,
     is_acknowledged,
 )
+from tallystick.consensus.witness import LyingNodeError
 from tallystick.errors import (
     ConfigError,
     DecodeError,
     InvariantError,
     RejectedError,
+    TallyError,
     UnavailableError,
     VerificationError,
 )
@@ -50,12 +52,22 @@ if TYPE_CHECKING:
     from tallystick.ledger.transaction import Transaction
     from tallystick.storage.sqlite import LedgerStore
 
-__all__ = ["Remote", "fetch_genesis"]
+__all__ = ["Asked", "Remote", "fetch_genesis"]
 
 LOG = logging.getLogger(__name__)
 SIGHTING_SECONDS = 10.0  # between two looks at what others were shown
 DROPPED_BLOCKS, DROPPED_SECONDS = 20, 30.0  # until silence about a transaction is a lie
 MOST_SENT = 10_000
+MOST_GENESIS_BYTES = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A node's answer to whether there are new blocks, and what was known when it was asked."""
+
+    answer: Answer
+    height: int
+    shown: int  # the highest block this node had shown
 
 
 @dataclass(slots=True)
@@ -160,28 +172,36 @@ class Remote:
         """
         return self.take(self.ask(wait_seconds))
 
-    def ask(self, wait_seconds: float = 0.0) -> Answer:
+    def ask(self, wait_seconds: float = 0.0) -> Asked:
         """Return a node's answer to whether there are new blocks, for `take`; from any thread."""
-        start = self._head.height + 1
-        target = f"{API}/blocks?from={start}&wait={wait_seconds:g}"
-        return self._client.ask("GET", target, wait_seconds=wait_seconds)
-
-    def take(self, answer: Answer) -> int:
-        """Execute the blocks of an answer; return how many there were. Raises as `follow`."""
-        before = self._head.height
+        height, shown = self._head.height, dict(self._shown)
+        target = f"{API}/blocks?from={height + 1}&wait={wait_seconds:g}"
         try:
-            self._check_height(answer.url, answer.headers.get(HEIGHT_HEADER, ""))
+            answer = self._client.ask("GET", target, wait_seconds=wait_seconds)
+        except RefusedError as error:
+            self._client.turn(self._client.url)
+            msg = f"a node refuses to show its blocks: {error}"
+            raise UnavailableError(msg) from error
+        return Asked(answer, height, shown.get(answer.url, 0))
+
+    def take(self, asked: Asked) -> int:
+        """Execute the blocks of an answer; return how many there were. Raises as `follow`."""
+        before, answer = self._head.height, asked.answer
+        try:
+            said = self._check_height(asked)
             for block in blocks_in(answer.content):
                 self._take(answer.url, block)
+            self._shown[answer.url] = max(
+                self._shown.get(answer.url, 0), min(said, self._head.height)
+            )
+            self._compare_sightings()
         except DecodeError as error:
-            self._client.turn()
+            self._client.turn(answer.url)
             msg = f"{answer.url} does not answer with blocks: {error}"
             raise UnavailableError(msg) from error
-        except VerificationError:
-            self._client.bar(answer.url)
+        except LyingNodeError as error:
+            self._client.bar(error.url)
             raise
-        self._shown[answer.url] = self._head.height
-        self._compare_sightings()
         return self._head.height - before
 
     def submit(self, wire: bytes) -> bytes:
@@ -189,17 +209,23 @@ class Remote:
         tx = self.kernel.check(self._state, wire, self.now)
         try:
             answer = self._client.ask("POST", f"{API}/transactions", wire, signed=True)
+            word = self._word_in(answer.document(), tx.hash)
         except RefusedError as error:
             # It checks out here, so the node is ahead of us, or lies: the next blocks tell.
             msg = f"the node refuses what is in order here: {error}"
             raise RetryLaterError(msg) from error
+        except RetryLaterError:
+            raise
+        except UnavailableError as error:
+            raise RetryLaterError(str(error), hint=error.hint) from error
         known = self._sent.get(tx.hash)
         if known is None:
             if len(self._sent) >= MOST_SENT:
                 del self._sent[next(iter(self._sent))]
             known = _Sent(tx, answer.url, self._head.height, time.monotonic())
             self._sent[tx.hash] = known
-        known.word = known.word or self._word_in(answer.document(), tx.hash)
+        if known.word is None and word is not None:
+            known.url, known.word = answer.url, word
         return tx.hash
 
     def foresee(self, wire: bytes) -> RejectedError | None:
@@ -245,18 +271,22 @@ class Remote:
     def _take(self, url: str, block: Block) -> None:
         """Execute a block after the head and keep it, or name the node."""
         header = block.header
-        if header.height <= self._head.height:
-            self._check_known(url, block)
-            return
         if header.chain != self.kernel.chain:
             msg = "its blocks are another ledger's"
             raise self._witness.name(url, "other-ledger", msg, block=encode(block))
+        if header.height <= self._head.height:
+            self._check_known(url, block)
+            return
         try:
             check_seal(self._state, self.genesis, header, block.evidence)
         except (DecodeError, VerificationError) as error:
             msg = f"block {header.height} is not sealed by '{self.genesis.sealer}': {error}"
             raise self._witness.name(url, "unsealed-block", msg, block=encode(block)) from error
-        if header.height != self._head.height + 1 or header.parent != header_hash(self._head):
+        if header.height != self._head.height + 1:
+            msg = f"{url} leaves out block {self._head.height + 1}"
+            self._client.turn(url)
+            raise UnavailableError(msg)
+        if header.parent != header_hash(self._head):
             self._check_fork(url, block)
         try:
             outcome = self.kernel.apply(self._state, self._head, block)
@@ -270,23 +300,26 @@ class Remote:
         self._state.commit(outcome.changes)
         self._head, self._seal = outcome.header, block.evidence
 
-    def _check_height(self, url: str, text: str) -> None:
-        """Name a node that showed more than it now says there is."""
-        said = int(text) if text.isdigit() and len(text) < len("9" * 19) else -1
-        shown = self._shown.get(url, 0)
+    def _check_height(self, asked: Asked) -> int:
+        """Return what a node says its height is; name it when it showed more before."""
+        url, height = asked.answer.url, asked.height
+        said = number_of(asked.answer.headers.get(HEIGHT_HEADER, ""))
         if said < 0:
-            self._client.turn()
+            self._client.turn(url)
             msg = f"{url} does not answer as a node does"
             raise UnavailableError(msg)
-        if said < shown:
-            msg = f"it says its newest block is {said}, and has shown block {shown} before"
-            seen = encode(SealedHeader(self._head, self._seal))
-            raise self._witness.name(url, "old-head", msg, said=said, shown=shown, seen=seen)
-        if said < self._head.height and len(self._client.urls) == 1:
-            msg = f"it says its newest block is {said}; block {self._head.height} was sealed before"
-            seen = encode(SealedHeader(self._head, self._seal))
+        seen = encode(SealedHeader(self._head, self._seal))
+        if said < asked.shown:
+            msg = f"it says its newest block is {said}, and has shown block {asked.shown} before"
+            facts = {"said": said, "shown": asked.shown, "seen": seen}
+            raise self._witness.name(url, "old-head", msg, **facts)
+        if said < height and len(self._client.urls) == 1:
+            msg = f"it says its newest block is {said}; block {height} was sealed before"
             raise self._witness.name(url, "old-head", msg, said=said, seen=seen)
         self._said = said
+        if said < height:  # perhaps it is only behind the others
+            self._client.turn(url)
+        return said
 
     def _check_known(self, url: str, block: Block) -> None:
         """See that a block of a known height is the known one."""
@@ -298,34 +331,45 @@ class Remote:
         raise self._witness.name(url, "unsealed-block", msg, block=encode(block))
 
     def _check_fork(self, url: str, block: Block) -> None:
-        """Raise what a sealed block means that does not follow the head."""
+        """Raise what a sealed block means that comes after the head and names another parent."""
         height = self._head.height
-        if height and block.header.height > height:
-            answer = self._client.ask("GET", f"{API}/blocks?from={height}&count=1")
-            for twin in blocks_in(answer.content):
-                if twin.header.height == height:
-                    self._check_known(answer.url, twin)
-        msg = f"block {block.header.height} does not follow block {height}"
+        twin: Block | None = None
+        if height:
+            try:
+                answer = self._client.ask("GET", f"{API}/blocks?from={height}&count=1", at=url)
+                twin = next(blocks_in(answer.content), None)
+            except (RefusedError, UnavailableError, DecodeError) as error:
+                LOG.info("%s does not show what block %d follows: %s", url, height + 1, error)
+        if twin is not None and twin.header.height == height:
+            seen = SealedHeader(twin.header, twin.evidence)
+            self._check_twin(url, seen, follower=encode(block))
+        # Two seals all the same: of our head, and of a block whose parent is another one.
         raise self._witness.name(
-            url, "forked-history", msg, block=encode(block), head=encode(self._head)
+            url,
+            "forked-history",
+            f"block {block.header.height} does not follow block {height}",
+            one=encode(SealedHeader(self._head, self._seal)),
+            other=encode(SealedHeader(block.header, block.evidence)),
+            height=height,
         )
 
-    def _check_twin(self, url: str, seen: SealedHeader, whose: str = "") -> None:
+    def _check_twin(self, url: str, seen: SealedHeader, whose: str = "", **facts: object) -> None:
         """Name a sealer that signed another block than the one known here at a height."""
         height = seen.header.height
         known = next(self._store.blocks(height), None)
         if known is None or known.header.height != height or known.header == seen.header:
             return
+        mine = SealedHeader(known.header, known.evidence)
+        if seen.header.chain != self.kernel.chain:
+            return  # whoever seals this ledger may seal others, too
         try:
-            check_seal(self._state, self.genesis, seen.header, seen.evidence)
+            check_twin_seal(self._state, self.genesis, mine, seen)
         except (DecodeError, VerificationError):
             return  # nobody's word but its bringer's
         shown = f", and showed it to '{whose}'" if whose else ""
         msg = f"'{self.genesis.sealer}' sealed two blocks {height}{shown}"
-        mine = SealedHeader(known.header, known.evidence)
-        raise self._witness.name(
-            url, "forked-history", msg, one=encode(mine), other=encode(seen), height=height
-        )
+        facts |= {"one": encode(mine), "other": encode(seen), "height": height}
+        raise self._witness.name(url, "forked-history", msg, **facts)
 
     def _compare_sightings(self) -> None:
         """Pass on the head, and see that nobody was shown another history."""
@@ -336,18 +380,17 @@ class Remote:
         seen = encode(Sighting(self.member, SealedHeader(self._head, self._seal)))
         try:
             answer = self._client.ask("POST", f"{API}/sightings", seen, signed=True)
-            for text in answer.document().get("sightings", []):
-                sighting = decode(Sighting, bytes.fromhex(text))
-                self._check_twin(answer.url, sighting.seen, sighting.member)
-        except (
-            ConfigError,  # a member that left, or whose new key is elsewhere, still follows
-            RefusedError,
-            UnavailableError,
-            DecodeError,
-            ValueError,
-            TypeError,
-        ) as error:
+            found = answer.document().get("sightings")
+        except (ConfigError, RefusedError, UnavailableError) as error:
             LOG.info("sightings were not compared: %s", error)
+            return
+        for text in found if isinstance(found, list) else ():  # pyright: ignore[reportUnknownVariableType]
+            try:
+                sighting = decode(Sighting, bytes.fromhex(str(text)))  # pyright: ignore[reportUnknownArgumentType]
+            except (DecodeError, ValueError) as error:
+                LOG.info("a sighting is none: %s", error)
+                continue
+            self._check_twin(answer.url, sighting.seen, sighting.member)
 
     def _word_in(
         self, document: dict[str, object], tx_hash: bytes
@@ -376,6 +419,11 @@ class Remote:
         waited = time.monotonic() - sent.at
         if blocks < DROPPED_BLOCKS or waited < DROPPED_SECONDS:
             return
+        order = sent.tx.order
+        if any(
+            each.tx.order[:2] == order[:2] and each.tx.order < order for each in self._sent.values()
+        ):
+            return  # it waits for an earlier one of the same sender, perhaps rightly
         msg = f"transaction {sent.tx.hash.hex()[:12]} is in none of the {blocks} blocks since"
         error = self._witness.name(
             sent.url,
@@ -407,21 +455,35 @@ def fetch_genesis(client: NodeClient, wanted: bytes = b"") -> Genesis:
     ConfigError
         It is a ledger of another engine.
     """
-    try:
-        answer = client.ask("GET", f"{API}/genesis")
-    except RefusedError as error:
-        msg = f"{client.url} does not answer as a node does: {error}"
-        raise UnavailableError(msg, hint="see that the address is a node's") from error
+    failures: list[TallyError] = []
+    for url in client.urls:
+        try:
+            found = _genesis_at(client, url, wanted)
+        except (RefusedError, UnavailableError, VerificationError) as error:
+            LOG.warning("%s", error)
+            failures.append(error)
+            client.turn(url)
+        else:
+            return found
+    lies = [each for each in failures if isinstance(each, VerificationError)]
+    if lies:
+        raise lies[0]
+    msg = "no node serves a genesis"
+    raise UnavailableError(msg, hint="; ".join(map(str, failures)))
+
+
+def _genesis_at(client: NodeClient, url: str, wanted: bytes) -> Genesis:
+    answer = client.ask("GET", f"{API}/genesis", at=url, most=MOST_GENESIS_BYTES)
     try:
         genesis = load_genesis(answer.content)
     except DecodeError as error:
-        msg = f"{answer.url} does not serve a genesis: {error}"
+        msg = f"{url} does not serve a genesis: {error}"
         raise UnavailableError(msg) from error
     if genesis.engine != "solo":
         msg = f"this release does not follow ledgers of the engine '{genesis.engine}'"
         raise ConfigError(msg, hint="upgrade tallystick")
     found = genesis_hash(genesis)
     if wanted and found != wanted:
-        msg = f"{answer.url} serves the ledger {genesis.name}+{found.hex()}, not {wanted.hex()}"
+        msg = f"{url} serves the ledger {genesis.name}+{found.hex()}, not {wanted.hex()}"
         raise VerificationError(msg, hint="ask its operator, and compare with what was published")
     return genesis

@@ -26,6 +26,7 @@ from tallystick.ledger.transaction import BadNonceError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from tallystick.consensus.wire import SealedHeader
     from tallystick.ledger.block import Block, Header
     from tallystick.ledger.kernel import Outcome
     from tallystick.ledger.receipt import Receipt
@@ -33,7 +34,15 @@ if TYPE_CHECKING:
     from tallystick.ledger.transaction import Transaction
     from tallystick.storage.sqlite import LedgerStore
 
-__all__ = ["SOLO_DOMAIN", "Solo", "SoloSeal", "check_seal", "open_ledger", "sealing_keys"]
+__all__ = [
+    "SOLO_DOMAIN",
+    "Solo",
+    "SoloSeal",
+    "check_seal",
+    "check_twin_seal",
+    "open_ledger",
+    "sealing_keys",
+]
 
 LOG = logging.getLogger(__name__)
 SOLO_DOMAIN = b"solo-seal/1"
@@ -303,6 +312,28 @@ def check_seal(state: State, genesis: Genesis, header: Header, evidence: bytes) 
         msg = f"block {header.height} is sealed with a key that {who}"
         raise VerificationError(msg)
     keys.verify(key.public, SOLO_DOMAIN, header_hash(header), seal.signature)
+
+
+def check_twin_seal(
+    state: State, genesis: Genesis, known: SealedHeader, twin: SealedHeader
+) -> None:
+    """Check that the sealer also signed ``twin``, a header of the same height as ``known``.
+
+    By a key that seals now, or by the one that ``known`` is sealed with: keys are replaced, and
+    what an old one signed after its time says nothing of its owner.
+
+    Raises
+    ------
+    DecodeError, VerificationError
+        As `check_seal`.
+    """
+    seal, other = decode(SoloSeal, known.evidence), decode(SoloSeal, twin.evidence)
+    row = state.get(members.MEMBERS, genesis.sealer)
+    if seal.key != other.key or row is None or seal.key >= len(row.keys):
+        check_seal(state, genesis, twin.header, twin.evidence)
+        return
+    public = row.keys[seal.key].public
+    keys.verify(public, SOLO_DOMAIN, header_hash(twin.header), other.signature)
 
 
 def sealing_keys(state: State, sealer: str) -> tuple[bytes, ...]:

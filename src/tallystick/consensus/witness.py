@@ -8,15 +8,21 @@ most cases so that a third party is convinced: seals are signatures.
 from __future__ import annotations
 
 import json
+import logging
+import threading
 import time
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from tallystick.errors import VerificationError
+from tallystick.storage.files import write_new
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["Lie", "LyingNodeError", "Witness"]
+
+LOG = logging.getLogger(__name__)
+MOST_TOLD = 16  # lies of a kind that are kept of a node
 
 Lie: TypeAlias = Literal[
     "dropped-submission",
@@ -67,6 +73,7 @@ class Witness:
     def __init__(self, folder: Path | None) -> None:
         """Have seen nothing yet."""
         self._folder = folder
+        self._lock = threading.Lock()
         self._known: dict[tuple[str, str, str], Path | None] = {}
 
     def name(self, url: str, kind: Lie, message: str, **facts: object) -> LyingNodeError:
@@ -78,16 +85,21 @@ class Witness:
             What was said and what it is compared with; bytes become lower-case hex.
         """
         known = (url, kind, message)
-        if known not in self._known:
-            self._known[known] = self._write(url, kind, message, facts)
+        with self._lock:
+            if known not in self._known:
+                told = sum(each[:2] == known[:2] for each in self._known)
+                if told >= MOST_TOLD:  # the first ones show enough, and a liar shall fill no disk
+                    known = next(each for each in self._known if each[:2] == known[:2])
+                else:
+                    self._known[known] = self._write(url, kind, message, facts)
+                    LOG.error("%s: %s", url, message)
         return LyingNodeError(message, url=url, kind=kind, evidence=self._known[known])
 
     def _write(self, url: str, kind: Lie, message: str, facts: dict[str, object]) -> Path | None:
+        """Return the new file; without room for it the lie is still named."""
         if self._folder is None:
             return None
-        self._folder.mkdir(parents=True, exist_ok=True)
         at = time.time_ns() // 1_000_000
-        path = self._folder / f"{at}-{kind}.json"
         document = {
             "format": "tally.evidence/1",
             "node": url,
@@ -96,7 +108,14 @@ class Witness:
             "time": at,
             **{name: _plain(value) for name, value in facts.items()},
         }
-        path.write_text(json.dumps(document, indent=1, sort_keys=True), encoding="utf-8")
+        data = json.dumps(document, indent=1, sort_keys=True).encode()
+        path = self._folder / f"{at}-{kind}-{len(self._known)}.json"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_new(path, data)
+        except OSError as error:
+            LOG.error("%s: the evidence was not written: %s", path, error)  # noqa: TRY400
+            return None
         return path
 
 

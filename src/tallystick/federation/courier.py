@@ -15,16 +15,20 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tallystick.consensus.client import RefusedError
+from tallystick.codec import encode
+from tallystick.consensus.client import RefusedError, number_of
 from tallystick.consensus.wire import API, PIECE_BYTES
-from tallystick.crypto.hashes import chunk_count
-from tallystick.errors import ConfigError, TallyError, UnavailableError, VerificationError
+from tallystick.consensus.witness import LyingNodeError
+from tallystick.crypto.hashes import CHUNK_BYTES, chunk_count, root_of_chunks
+from tallystick.errors import TallyError, UnavailableError, VerificationError
 from tallystick.storage.partial import PartialBlob
 
 if TYPE_CHECKING:
-    from tallystick.consensus.client import NodeClient
+    from tallystick.consensus.client import Answer, NodeClient
     from tallystick.consensus.witness import Witness
+    from tallystick.federation.words import Words
     from tallystick.storage.blobs import FileBlobs
+    from tallystick.tensors.dtypes import Array
 
 __all__ = ["Courier"]
 
@@ -33,7 +37,10 @@ TRANSFERS = 4
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 15.0
 HASH_BYTES = 32
 MOST_BLOB_BYTES = 1 << 44
-MISSING, OTHER_OFFSET = 404, 409
+MISSING, OTHER_OFFSET, WHOLE = 404, 409, 200
+MOST_DETOURS = 8  # how often a node may say that an upload goes on elsewhere
+STALLED_SECONDS = 60.0  # without a chunk, until another node is asked
+RECHECK_SECONDS = 60.0  # until a node is asked again whether it still has what it took
 
 Job = tuple[str, bytes, bytes]  # what is done, for which task, with which blob
 
@@ -54,6 +61,9 @@ class Courier:
     ----------
     done
         Called, from another thread, whenever a transfer has ended well.
+    words
+        Where nodes' words are kept that they hold what was handed to them; without it they are
+        asked for none.
     """
 
     def __init__(
@@ -62,15 +72,17 @@ class Courier:
         blobs: FileBlobs,
         witness: Witness,
         done: Callable[[], None],
+        words: Words | None = None,
     ) -> None:
         """Carry nothing yet."""
+        self._words = words
         self._client = client
         self._blobs = blobs
         self._witness = witness
         self._done = done
         self._pool = ThreadPoolExecutor(TRANSFERS, thread_name_prefix="courier")
         self._work: dict[Job, _Work] = {}
-        self._delivered: set[tuple[bytes, bytes]] = set()
+        self._delivered: dict[tuple[bytes, bytes], float] = {}  # when that was last seen
         self._ended = threading.Event()
 
     def fetch(self, task: bytes, root: bytes, size: int = 0) -> bool:
@@ -82,10 +94,12 @@ class Courier:
 
     def deliver(self, task: bytes, root: bytes) -> bool:
         """See `Carrier.deliver`."""
-        if (task, root) in self._delivered:
-            return True
-        self._begin(("deliver", task, root), lambda: self._upload(task, root))
-        return False
+        if self._words is not None:
+            self._words.refresh()
+        seen = self._delivered.get((task, root))
+        if seen is None or time.monotonic() - seen > RECHECK_SECONDS:
+            self._begin(("deliver", task, root), lambda: self._upload(task, root))
+        return seen is not None
 
     @property
     def is_busy(self) -> bool:
@@ -142,93 +156,162 @@ class Courier:
             self._done()
 
     def _download(self, task: bytes, root: bytes, size: int) -> None:
+        """Get a blob from the first node that has it, all of its bytes from that one."""
+        failure: TallyError = UnavailableError("no node is left to ask")
+        for url in self._client.order:
+            try:
+                self._download_from(url, task, root, size)
+            except RefusedError as error:
+                failure = _not_here(error)
+            except (UnavailableError, LyingNodeError) as error:
+                failure = error
+            else:
+                return
+            self._client.turn(url)
+            if self._ended.is_set():
+                break
+        raise failure
+
+    def _download_from(self, url: str, task: bytes, root: bytes, size: int) -> None:
         target = _target(task, root)
-        try:
-            answer = self._client.ask("GET", f"{target}/chunks", signed=True)
-            found = size or self._size_of(target)
-        except RefusedError as error:
-            raise _not_here(error) from error
-        if not 0 < found <= MOST_BLOB_BYTES:
-            msg = f"{answer.url} says that blob {root.hex()[:12]} has {found} bytes"
+        listed = self._client.ask("GET", f"{target}/chunks", signed=True, at=url).content
+        found = size
+        if not size or not _is_root(root, size, listed):  # whoever recorded the size may be wrong
+            found = self._size_at(url, target)[1]
+            if not 0 < found <= MOST_BLOB_BYTES:
+                msg = f"{url} does not say how long blob {root.hex()[:12]} is"
+                raise UnavailableError(msg)
+            if not _is_root(root, found, listed):
+                raise self._wrong(url, task, root, "these are not its chunks' hashes")
+        if size and found != size:
+            msg = f"blob {root.hex()[:12]} has {found} bytes, not the {size} that were recorded"
             raise UnavailableError(msg)
-        try:
-            leaves = _leaves_in(answer.content, found)
-            part = PartialBlob(self._blobs, root, found, leaves)
-        except (ConfigError, VerificationError) as error:
-            raise self._wrong(answer.url, task, root, str(error)) from error
-        with closing(part):
+        leaves = [listed[start : start + HASH_BYTES] for start in range(0, len(listed), HASH_BYTES)]
+        with closing(PartialBlob(self._blobs, root, found, leaves)) as part:
             if part.offset < found:
-                self._read_into(part, target, answer.url, task)
+                self._read_into(part, target, url, task)
             part.commit()
 
     def _read_into(self, part: PartialBlob, target: str, url: str, task: bytes) -> None:
         headers = {"Range": f"bytes={part.offset}-"}
+        kept, since = part.offset, time.monotonic()
         try:
-            with self._client.stream("GET", target, signed=True, headers=headers) as answer:
-                for piece in answer.iter_bytes(PIECE_BYTES):
+            with self._client.stream("GET", target, signed=True, headers=headers, at=url) as answer:
+                skipped = part.offset if answer.status == WHOLE else 0
+                for piece in answer.pieces:
                     self._client.count(received=len(piece))
-                    part.write(piece)
-                    if self._ended.is_set():
-                        msg = "the member is stopping"
+                    part.write(piece[skipped:])
+                    skipped = max(0, skipped - len(piece))
+                    self._check_ended()
+                    now = time.monotonic()
+                    if part.offset > kept:
+                        kept, since = part.offset, now
+                    elif now - since > STALLED_SECONDS:
+                        msg = f"{url} stalls at byte {part.offset} of {part.size}"
                         raise UnavailableError(msg)
-        except RefusedError as error:
-            raise _not_here(error) from error
         except VerificationError as error:
             raise self._wrong(url, task, part.root, str(error)) from error
         if part.offset < part.size:
             msg = f"{url} broke off at byte {part.offset} of {part.size}"
             raise UnavailableError(msg)
 
-    def _size_of(self, target: str) -> int:
-        with self._client.stream("HEAD", target, signed=True) as answer:
-            text = answer.headers.get("content-length", "")
-            return int(text) if text.isdigit() and len(text) < len("9" * 19) else 0
+    def _size_at(self, url: str, target: str) -> tuple[str, int]:
+        """Return who answers, and which size; -1 for none."""
+        with self._client.stream("HEAD", target, signed=True, at=url) as answer:
+            return answer.url, number_of(answer.headers.get("content-length", ""))
 
     def _upload(self, task: bytes, root: bytes) -> None:
         data = self._blobs.open(root)
-        target, size, offset = _target(task, root), data.nbytes, 0
+        target, size = _target(task, root), data.nbytes
         try:
-            self._size_of(target)
+            try:
+                url, found = self._size_at("", target)
+                has_it = found == size
+            except RefusedError as error:
+                if error.status != MISSING:
+                    raise
+                url, has_it = error.url, False
+            if has_it:
+                self._ask_for_word(url, task, root, size)
+            else:
+                self._delivered.pop((task, root), None)
+                self._hold_to_word(url, task, root)
+                self._send(url, task, root, data)
         except RefusedError as error:
-            if error.status != MISSING:
-                raise _not_here(error) from error
-        else:
-            self._delivered.add((task, root))
-            return
+            raise _not_here(error) from error
+        self._delivered[task, root] = time.monotonic()
+
+    def _send(self, url: str, task: bytes, root: bytes, data: Array) -> None:
+        """Send a blob to one node, from where it says; keep its word that it has it."""
+        target, size, offset = _target(task, root), data.nbytes, 0
+        detours, answer = 0, None
         while offset < size:
             piece = data[offset : offset + PIECE_BYTES].tobytes()
             where = f"{target}?offset={offset}&size={size}"
             try:
-                answer = self._client.ask("PUT", where, piece, signed=True).document()
-                offset = int(answer["offset"])
+                answer = self._client.ask("PUT", where, piece, signed=True, at=url)
+                told = answer.document().get("offset")
+                is_right = told == offset + len(piece) or told == size
             except RefusedError as error:
                 if error.status != OTHER_OFFSET:
-                    raise _not_here(error) from error
-                offset = int(error.document["error"].get("offset", 0))
-            if self._ended.is_set():
-                msg = "the member is stopping"
+                    raise
+                told, detours = error.document["error"].get("offset"), detours + 1
+                is_right = detours <= MOST_DETOURS and told in range(0, size, CHUNK_BYTES)
+            if not is_right or not isinstance(told, int):
+                self._client.turn(url)
+                msg = f"{url} does not take blob {root.hex()[:12]} as a node does"
                 raise UnavailableError(msg)
-        self._delivered.add((task, root))
+            offset = told
+            self._check_ended()
+        self._keep_word(answer, task, root, size)
 
-    def _wrong(self, url: str, task: bytes, root: bytes, message: str) -> VerificationError:
-        """Name a node that serves other bytes, and ask another first from now on."""
+    def _ask_for_word(self, url: str, task: bytes, root: bytes, size: int) -> None:
+        """Get a node's word for a blob it has already."""
+        if self._words is None or self._words.find(task, root) is not None:
+            return
+        where = f"{_target(task, root)}?offset={size}&size={size}"
+        self._keep_word(self._client.ask("PUT", where, signed=True, at=url), task, root, size)
+
+    def _keep_word(self, answer: Answer | None, task: bytes, root: bytes, size: int) -> None:
+        if self._words is None or answer is None:
+            return
+        if not self._words.keep(answer.url, task, root, size, answer.document()):
+            self._client.turn(answer.url)
+            msg = f"{answer.url} does not give its word for blob {root.hex()[:12]}"
+            raise UnavailableError(msg)
+
+    def _hold_to_word(self, url: str, task: bytes, root: bytes) -> None:
+        """Name a node that has not got what it gave its word for; it gets it again."""
+        word = None if self._words is None else self._words.find(task, root)
+        if word is None or word.url != url:
+            return
+        says = f"it does not serve blob {root.hex()}, for which it gave its word"
+        held, signature = encode(word.held), word.signature
+        self._witness.name(
+            url, "withheld-blob", says, task=task, root=root, held=held, signature=signature
+        )
+
+    def _check_ended(self) -> None:
+        if self._ended.is_set():
+            msg = "the member is stopping"
+            raise UnavailableError(msg)
+
+    def _wrong(self, url: str, task: bytes, root: bytes, message: str) -> LyingNodeError:
+        """Name a node that serves other bytes."""
         says = f"it serves other bytes as blob {root.hex()}: {message}"
-        error = self._witness.name(url, "wrong-blob", says, task=task, root=root)
-        LOG.warning("%s", error)
-        self._client.turn()
-        return error
+        return self._witness.name(url, "wrong-blob", says, task=task, root=root)
 
 
 def _target(task: bytes, root: bytes) -> str:
     return f"{API}/tasks/{task.hex()}/blobs/{root.hex()}"
 
 
-def _leaves_in(data: bytes, size: int) -> list[bytes]:
-    """Return the chunk hashes of an answer; as many as a blob of ``size`` bytes has."""
-    if len(data) != HASH_BYTES * chunk_count(size):
-        msg = f"{len(data)} bytes of chunk hashes for a blob of {size} bytes"
-        raise VerificationError(msg)
-    return [data[start : start + HASH_BYTES] for start in range(0, len(data), HASH_BYTES)]
+def _is_root(root: bytes, size: int, listed: bytes) -> bool:
+    """Whether these are the hashes of the chunks of a blob of ``size`` bytes."""
+    if size <= 0 or len(listed) != HASH_BYTES * chunk_count(size):
+        return False
+    leaves = [listed[start : start + HASH_BYTES] for start in range(0, len(listed), HASH_BYTES)]
+    return root_of_chunks(leaves, size) == root
 
 
 def _not_here(error: RefusedError) -> UnavailableError:

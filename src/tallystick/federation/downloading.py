@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tallystick.consensus.client import RefusedError
 from tallystick.consensus.wire import API
-from tallystick.crypto.hashes import CHUNK_BYTES, chunk_count
+from tallystick.crypto.hashes import chunk_count
 from tallystick.errors import UnavailableError, VerificationError
 from tallystick.storage.blobs import ROOT_BYTES
 from tallystick.storage.partial import PartialBlob
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["fetch_blob"]
 
-PIECE_BYTES = 4 * CHUNK_BYTES
 NOT_FOUND, PARTIAL = 404, 206
 
 
@@ -57,8 +56,8 @@ def _fill(client: NodeClient, path: str, part: PartialBlob) -> None:
     start = part.offset
     wanted = {"Range": f"bytes={start}-"} if start else {}
     with client.stream("GET", path, signed=True, headers=wanted) as answer:
-        at = start if answer.status_code == PARTIAL else 0
-        for piece in answer.iter_bytes(PIECE_BYTES):
+        at = start if answer.status == PARTIAL else 0
+        for piece in answer.pieces:
             client.count(received=len(piece))
             part.write(piece[max(0, start - at) :])
             at += len(piece)

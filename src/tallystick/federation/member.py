@@ -25,6 +25,7 @@ from tallystick.federation.judging import judge
 from tallystick.federation.knowledge import StageKnowledge
 from tallystick.federation.openings import openings
 from tallystick.federation.outbox import Outbox, Said
+from tallystick.federation.providing import provide
 from tallystick.ledger.collect.attest import ATTEST_DOMAIN
 from tallystick.ledger.collect.beacon import seal_of
 from tallystick.ledger.collect.row import COSIGN_DOMAIN
@@ -171,7 +172,11 @@ class Member:
         if step is None:
             return []
         if self._habits.carrier is not SHARED:
-            self._provide(view, step)
+            later = provide(
+                view, step, self.identity.member, self._habits.carrier, self._engine.now
+            )
+            if later is not None:
+                self._look_again(later)
         said: list[Said] = []
         listed: Output | None = None
         blobs: tuple[bytes, ...] = ()
@@ -195,25 +200,6 @@ class Member:
             opened = tuple(cast("Opening", each.part) for each in part)
             owed.append((Open(task, phase, number, opened), [each.mark for each in part]))
         return owed
-
-    def _provide(self, view: TaskView, step: Step) -> None:
-        """Begin to fetch what this member will need, and to hand on the model if that falls to it.
-
-        Everybody computes the model; whoever was away fetches it, so one member a round hands it
-        on.
-        """
-        task, carrier = view.row.id, self._habits.carrier
-        root, size = view.parent(step)
-        if root and carrier.fetch(task, root, size):
-            turn = Key(task, view.row.phase, view.row.round, "model", "")
-            if self.identity.member == min(
-                view.terms.parties, key=lambda name: ticket(task, turn, name)
-            ):
-                carrier.deliver(task, root)
-        for reference in () if step.on_ledger else step.stage.of:
-            for found in view.output(reference, step.phase, step.position).live:
-                if view.first_author(found.id):
-                    carrier.fetch(task, found.id)
 
     def _answer(self, view: TaskView, step: Step, stage: StageRow) -> list[Said]:
         """Return what this member owes the open window, if anything."""

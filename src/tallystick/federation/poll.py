@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from tallystick.errors import TallyError, UnavailableError
@@ -10,8 +11,7 @@ from tallystick.errors import TallyError, UnavailableError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tallystick.consensus.client import Answer
-    from tallystick.consensus.remote import Remote
+    from tallystick.consensus.remote import Asked, Remote
 
 __all__ = ["Poll"]
 
@@ -34,7 +34,7 @@ class Poll:
         self._done = done
         self._asked = threading.Event()
         self._ended = threading.Event()
-        self._answer: Answer | TallyError | None = None
+        self._answer: Asked | TallyError | None = None
         self._under_way = False
         self._thread: threading.Thread | None = None
 
@@ -78,8 +78,11 @@ class Poll:
                 return
             self._asked.clear()
             try:
-                self._answer = self._engine.ask(WAIT_SECONDS)
+                began = time.monotonic()
+                self._answer = asked = self._engine.ask(WAIT_SECONDS)
                 pause = FIRST_PAUSE_SECONDS
+                if not asked.answer.content and time.monotonic() - began < FIRST_PAUSE_SECONDS:
+                    self._ended.wait(FIRST_PAUSE_SECONDS)  # it was asked to wait, and did not
             except TallyError as error:
                 self._answer = error
                 self._ended.wait(pause)

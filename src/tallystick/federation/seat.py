@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from tallystick.consensus.client import NodeClient, Signer
 from tallystick.consensus.remote import Remote, fetch_genesis
+from tallystick.consensus.solo import sealing_keys
 from tallystick.consensus.witness import LyingNodeError, Witness
 from tallystick.errors import ConfigError, UnavailableError
 from tallystick.federation.courier import Courier
@@ -21,6 +22,7 @@ from tallystick.federation.key_file import load_keyring
 from tallystick.federation.member import Member
 from tallystick.federation.poll import Poll
 from tallystick.federation.site_metrics import SiteMetrics
+from tallystick.federation.words import Words
 from tallystick.ledger.collect.rows import NAMES, STAGES, TASKS, TERMS, TaskRow
 from tallystick.ledger.contracts import members
 from tallystick.ledger.genesis import genesis_hash, load_genesis
@@ -106,7 +108,8 @@ class Seat:
             self.engine.member = self._keyring.name
             self.blobs = FileBlobs(work / "blobs")
             opened.callback(self.blobs.close)
-            self.courier = Courier(client, self.blobs, witness, self._bell.set)
+            words = Words(work / "words", self.engine.kernel.chain, self._sealing_keys)
+            self.courier = Courier(client, self.blobs, witness, self._bell.set, words)
             opened.callback(self.courier.close)
             habits = Habits(
                 isolate=True, limit_seconds=limit_seconds, only=task, carrier=self.courier
@@ -161,7 +164,7 @@ class Seat:
                 if row.status != "running":
                     self._finish(row)
                     return
-            owed = self.member.step()
+            owed = self._step()
             self.courier.settle()
             self._tell()
             if owed:
@@ -193,19 +196,34 @@ class Seat:
     def _take_blocks(self) -> None:
         try:
             self._poll.take()
-        except LyingNodeError as error:
+        except LyingNodeError:  # which the witness has logged
             if self._client.is_alone:
                 raise
-            LOG.error("%s", error)  # noqa: TRY400 - the sentence says it all
         except UnavailableError as error:
             LOG.warning("%s; trying again", error)
 
+    def _step(self) -> int:
+        """Do what is owed; return how much that was."""
+        try:
+            return self.member.step()
+        except LyingNodeError:
+            if self._client.is_alone:
+                raise
+            return 0
+
     def _catch_up(self) -> int:
         """Fetch every block there is; return how many were new."""
-        found = 0
-        while more := self.engine.follow():
-            found += more
-        return found
+        before = self.engine.head.height
+        while True:
+            try:
+                if not self.engine.follow():
+                    return self.engine.head.height - before
+            except LyingNodeError:
+                if self._client.is_alone:
+                    raise
+
+    def _sealing_keys(self) -> tuple[bytes, ...]:
+        return sealing_keys(self.engine.state, self.engine.genesis.sealer)
 
     def _check_key(self) -> None:
         """Go on with the newest key when the one in use was replaced."""

@@ -77,6 +77,14 @@ class State:
         """Remove the row, if there is one."""
         self._changes[table.key(*parts)] = _Change(table, None)
 
+    def reader(self) -> State:
+        """Return a view of the committed rows for other threads than the one that writes.
+
+        It keeps no row it decodes: what is kept here is read again when blocks are executed, and
+        a row that was replaced meanwhile must not come back.
+        """
+        return _Reader(self._base)
+
     def scratch(self) -> State:
         """Return an overlay that can be dropped, or merged with ``keep``."""
         return State(parent=self)
@@ -165,6 +173,21 @@ class State:
     def rows(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield the committed rows in key order."""
         yield from sorted(self._base.rows.items())
+
+
+class _Reader(State):
+    """See `State.reader`."""
+
+    __slots__ = ()
+
+    def get(self, table: Table[V], *parts: object) -> V | None:
+        """See `State.get`."""
+        key = table.key(*parts)
+        found: V | None = self._base.objects.get(key)
+        if found is not None:
+            return found
+        data = self._base.rows.get(key)
+        return None if data is None else decode(table.kind, data)
 
 
 class _Change:

@@ -72,6 +72,7 @@ class Clerk:
         self.lock = threading.RLock()
         self.failure: BaseException | None = None
         self._reader = reader
+        self._reading = threading.Lock()  # so that whoever reads holds up no block
         self._batch_seconds = batch_seconds
         self._inbox: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._recent: deque[tuple[int, bytes]] = deque(maxlen=KEPT_BLOCKS)
@@ -112,6 +113,8 @@ class Clerk:
         asked = _Asked(wire, Future())
         if self.works:
             self._inbox.put(asked)
+            if not self.works:  # it left just now, and may have seen to its inbox before
+                self._turn_away()
         else:
             asked.answer.set_exception(UnavailableError("the node is stopping"))
         return asked.answer
@@ -144,7 +147,7 @@ class Clerk:
         head = self.engine.head
         if not head.height:
             return head, b""
-        with self.lock:
+        with self.lock, self._reading:
             return head, next(iter(self._reader.blocks(head.height))).evidence
 
     def _from(self, start: int, most: int) -> list[bytes]:
@@ -152,11 +155,13 @@ class Clerk:
         if recent and recent[0][0] <= start:
             return [data for height, data in recent if height >= start][:most]
         found: list[bytes] = []
-        with self.lock:
+        size = 0
+        with self._reading:
             for block in self._reader.blocks(start):
-                if len(found) == most or sum(map(len, found[-8:])) > MOST_SENT_BYTES:
-                    break
                 found.append(frame(encode(block)))
+                size += len(found[-1])
+                if len(found) >= most or size > MOST_SENT_BYTES:
+                    break
         return found
 
     def _work(self) -> None:
@@ -198,7 +203,9 @@ class Clerk:
         asked = [first]
         while len(asked) < MOST_AT_ONCE and not self._inbox.empty():
             asked.append(self._inbox.get_nowait())
-        batch = [each for each in asked if each is not None]
+        batch = [
+            each for each in asked if each and each.answer.set_running_or_notify_cancel()
+        ]  # nobody waits for the others any more
         try:
             with self.lock:
                 answers = self.engine.admit([each.wire for each in batch], self.now)
@@ -258,5 +265,5 @@ class Clerk:
     def _turn_away(self) -> None:
         while not self._inbox.empty():
             asked = self._inbox.get_nowait()
-            if asked is not None:
+            if asked is not None and asked.answer.set_running_or_notify_cancel():
                 asked.answer.set_exception(UnavailableError("the node is stopping"))

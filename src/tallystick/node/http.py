@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["ROUTES", "Entry", "make_app"]
 
 LOG = logging.getLogger(__name__)
-NOT_FOUND = 404
+NOT_FOUND, UNAUTHORISED = 404, 401
 BLOB = API + "/tasks/{task}/blobs/{root}"
 Handler = Callable[["Service", "Request"], Awaitable[Response]]
 
@@ -176,7 +176,9 @@ def make_app(service: Service) -> Starlette:
         for path in dict.fromkeys(entry.path for entry in ROUTES)
     ]
     handlers: dict[Any, Any] = {HTTPException: _not_found(service)}
-    return Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
+    app = Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
+    app.router.redirect_slashes = False  # to where a header says that this host is
+    return app
 
 
 def _endpoint(service: Service, path: str) -> Callable[[Request], Awaitable[Response]]:
@@ -185,13 +187,13 @@ def _endpoint(service: Service, path: str) -> Callable[[Request], Awaitable[Resp
 
     async def answer(request: Request) -> Response:
         started = time.monotonic()
-        entry = handlers[request.method]
+        entry = handlers.get(request.method) or handlers["GET"]  # for HEAD, which Starlette adds
         try:
-            if SIGNATURE_HEADER not in request.headers:  # else counted by member
-                service.gate.check_rate(_address(request))
+            if not (entry.signed and SIGNATURE_HEADER in request.headers):
+                service.gate.check_rate(_address(request))  # else counted by member
             response = await entry.handler(service, request)
         except TallyError as error:
-            response = _refusal(service, error)
+            response = _refusal(service, _unless_often(service, request, error))
         except Exception as error:
             LOG.exception("our bug at %s %s", request.method, path)
             msg = f"the node failed: {type(error).__name__}; its log says more"
@@ -201,8 +203,18 @@ def _endpoint(service: Service, path: str) -> Callable[[Request], Awaitable[Resp
     return answer
 
 
-def _not_found(service: Service) -> Callable[[Request, HTTPException], Response]:
-    def answer(request: Request, error: HTTPException) -> Response:
+def _unless_often(service: Service, request: Request, error: TallyError) -> TallyError:
+    """Return the refusal; one without a right to ask counts for the address it came from."""
+    if isinstance(error, HttpError) and error.status == UNAUTHORISED:
+        try:
+            service.gate.check_rate(_address(request))
+        except HttpError as often:
+            return often
+    return error
+
+
+def _not_found(service: Service) -> Callable[[Request, HTTPException], Awaitable[Response]]:
+    async def answer(request: Request, error: HTTPException) -> Response:
         code = "no-such-route" if error.status_code == NOT_FOUND else "bad-request"
         refusal = HttpError(error.status_code, code, f"{request.method}: {error.detail}")
         response = _refusal(service, refusal)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
@@ -43,7 +44,8 @@ OCTETS = "application/octet-stream"
 MOST_WAIT_SECONDS = 25
 MOST_BLOCKS = 10_000
 MOST_KEY_BYTES = 1024
-MOST_SIGHTING_BYTES = 1 << 17
+MOST_SIGHTING_BYTES = 1 << 13  # everybody's are in every answer
+EVENT_ID = re.compile(r"^[0-9]{1,18}\Z")
 PULSE_SECONDS = 15.0
 
 
@@ -152,10 +154,12 @@ async def state(service: Service, request: Request) -> Response:
 async def events(service: Service, request: Request) -> Response:
     """Stream an event a block, from a height on (by default the next)."""
     again = request.headers.get("last-event-id", "")
-    after = int(again) if again.isdigit() and len(again) < len("9" * 19) else service.bell.height
+    after = int(again) if EVENT_ID.match(again) else service.bell.height
     start = number_in(request, "from", after + 1)
     stream = _events(service, max(1, start))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    if request.method == "HEAD":
+        return Response(b"", headers=headers, media_type="text/event-stream")
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 

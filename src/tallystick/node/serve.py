@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from tallystick.node.home import Home
 
-__all__ = ["log_to_stderr", "serve"]
+__all__ = ["log_to_stderr", "make_server", "serve"]
 
 LOG = logging.getLogger(__name__)
 HEAD_SECONDS = 10.0  # until the first line of a request is there
@@ -52,7 +52,13 @@ class _Server(uvicorn.Server):
 
 
 class _Patience(H11Protocol):
-    """HTTP/1.1 that closes a connection on which no request begins in time."""
+    """HTTP/1.1 that closes a connection on which a request takes too long to begin.
+
+    The first one from the start, a later one from its first byte: a connection is not kept open
+    by a byte now and then. What follows a finished request without being one counts, too.
+    """
+
+    _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Start the clock."""
@@ -61,11 +67,29 @@ class _Patience(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
-        self._late.cancel()
+        self._stop()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        """Stop the clock when a request has begun; start it when part of one is here."""
+        super().data_received(data)
+        if not self._is_between():
+            self._stop()
+        elif self._late is None:
+            self._late = self.loop.call_later(HEAD_SECONDS, self._give_up)
+
+    def _is_between(self) -> bool:
+        """Whether no request is being answered."""
+        return self.cycle is None or self.cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
+
+    def _stop(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
     def _give_up(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():  # pyright: ignore[reportUnnecessaryComparison]
+        self._late = None
+        if self._is_between() and not self.transport.is_closing():
             self.transport.close()
 
 
@@ -163,11 +187,12 @@ def _told_by_signals(ending: _Ending) -> Generator[None]:
             signal.signal(number, handler)
 
 
-async def _serve(home: Home, started: Callable[[str], None] | None, ending: _Ending) -> None:
-    settings, service = home.settings, home.service
-    server = _Server(
+def make_server(home: Home) -> uvicorn.Server:
+    """Return the server of a node, which nobody has started."""
+    settings = home.settings
+    return _Server(
         uvicorn.Config(
-            make_app(service),
+            make_app(home.service),
             host=settings.host,
             port=settings.port,
             http=_Patience,
@@ -184,6 +209,11 @@ async def _serve(home: Home, started: Callable[[str], None] | None, ending: _End
             ssl_keyfile=settings.certificate_key or None,
         )
     )
+
+
+async def _serve(home: Home, started: Callable[[str], None] | None, ending: _Ending) -> None:
+    settings, service = home.settings, home.service
+    server = make_server(home)
 
     def end() -> None:
         service.bell.close()
@@ -225,7 +255,10 @@ async def _watch(
         now = asyncio.get_running_loop().time()
         if now - tidied > TIDY_SECONDS:
             tidied = now
-            await asyncio.to_thread(home.service.shelf.tidy, LEFTOVER_SECONDS)
+            try:
+                await asyncio.to_thread(home.service.shelf.tidy, LEFTOVER_SECONDS)
+            except UnavailableError as error:
+                LOG.warning("not tidied up: %s", error)
         if home.service.clerk.failure is not None:
             end()
         await asyncio.sleep(0.5)

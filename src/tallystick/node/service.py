@@ -52,7 +52,7 @@ class Service:
     @property
     def state(self) -> State:
         """The newest state; readers do not write to it."""
-        return self.clerk.engine.state
+        return self.clerk.engine.state.reader()
 
     @property
     def chain(self) -> bytes:
@@ -99,16 +99,17 @@ class Service:
 
     def tasks(self) -> list[dict[str, Any]]:
         """Return every task of the ledger, by name."""
-        state = self.state
-        root = state.root
-        if self._tasks is None or self._tasks[0] != root:
-            with self.clerk.lock:
+        known, state = self._tasks, self.state
+        if known is not None and known[0] == state.root:
+            return known[1]
+        with self.clerk.lock:  # one looks, whoever else asked waits for what it finds
+            if self._tasks is None or self._tasks[0] != state.root:
                 found = [
                     decode(TASKS.kind, data) for key, data in state.rows() if key[0] == TASKS.prefix
                 ]
-            listed = sorted((self._task(row) for row in found), key=lambda task: task["name"])
-            self._tasks = (root, listed)
-        return self._tasks[1]
+                listed = sorted((self._task(row) for row in found), key=lambda task: task["name"])
+                self._tasks = (state.root, listed)
+            return self._tasks[1]
 
     def _task(self, row: TaskRow) -> dict[str, Any]:
         terms = self.state.get(TERMS, row.id)

@@ -2,7 +2,7 @@
 
 import pytest
 from support.commands import Ran, write_task
-from support.nodes import Node
+from support.node_process import Node
 
 from tallystick.cli import main
 from tallystick.ledger.genesis import genesis_hash, load_genesis

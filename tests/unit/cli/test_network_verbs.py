@@ -2,7 +2,7 @@
 
 import shutil
 
-from support.nodes import NAMES
+from support.node_process import NAMES
 
 from tallystick.codec import encode
 from tallystick.federation.acting import Acting

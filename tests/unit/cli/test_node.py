@@ -5,7 +5,7 @@ import runpy
 import signal
 
 import pytest
-from support.nodes import Node
+from support.node_process import Node
 
 import tallystick.node
 from tallystick.errors import MissingExtraError

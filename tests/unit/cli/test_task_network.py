@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from support.commands import write_task
-from support.nodes import NAMES
+from support.node_process import NAMES
 
 from tallystick.federation.acting import Acting
 from tallystick.federation.downloading import fetch_blob

@@ -8,8 +8,8 @@ from support.sites import NAMES, Dice, forfeits, run_until, terms_of
 
 from tallystick.consensus.solo import Solo
 from tallystick.errors import UnavailableError
-from tallystick.federation.journal import Journal
 from tallystick.federation.habits import Identity
+from tallystick.federation.journal import Journal
 from tallystick.federation.member import Member
 from tallystick.mechanisms.records import Artefact, Key
 from tallystick.storage.sqlite import LedgerStore

@@ -1,0 +1,25 @@
+"""Nodes in this process, closed after the test."""
+
+from contextlib import ExitStack, closing
+
+import pytest
+from support.nodes import Node
+
+
+@pytest.fixture
+def make_node(tmp_path):
+    """Return a maker of nodes, each in a folder of its own."""
+    with ExitStack() as stack:
+        made = []
+
+        def make(**settings):
+            folder = tmp_path / f"n{len(made)}"
+            made.append(stack.enter_context(closing(Node(folder, **settings))))
+            return made[-1]
+
+        yield make
+
+
+@pytest.fixture
+def node(make_node):
+    return make_node()
