@@ -26,7 +26,7 @@ SAYS = {
     "host": "the address this node listens on",
     "port": "and the port",
     "public_url": "where the others reach it, such as https://node.north.example",
-    "certificate": "TLS: a PEM file; empty leaves TLS to a proxy in front, or to nobody",
+    "certificate": "TLS: a PEM file, from this folder on; empty leaves TLS to a proxy in front",
     "certificate_key": "TLS: the certificate's private key, a PEM file",
     "encrypt": "keep blobs encrypted on disk",
     "quota_bytes": "how much room the blobs of each member in each task may take",
@@ -58,7 +58,7 @@ class NodeSettings:
     public_url
         Where others reach it; empty when that is ``host`` and ``port``.
     certificate, certificate_key
-        PEM files for TLS; both or none.
+        PEM files for TLS, both or none; a node looks for them in its folder.
     encrypt
         Keep blobs encrypted on disk.
     quota_bytes
