@@ -67,7 +67,10 @@ def test_a_backup_made_while_it_runs_is_whole(node, tally, tmp_path):
     assert before["state_root"] == after["state_root"]
 
 
-def test_a_node_put_back_in_time_is_noticed_and_mended_from_a_members_copy(node, tally, tmp_path):
+def test_a_node_put_back_in_time_is_noticed_and_mended_from_a_members_copy(
+    node, tally, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)  # where the trainer is
     _grow(node.start(), tally, "north")
     old = _back_up(node.home / "ledger.db", tmp_path / "old.db")
     for _ in range(2):
@@ -144,6 +147,26 @@ def test_the_sealers_key_is_replaced_by_a_restart(node, tally):
     assert tally("status", node.url)[1]["height"] > before
 
 
+def test_a_lost_owner_key_is_replaced_by_the_others(tmp_path, tally):
+    names = ("east", "north", "south", "west")
+    four = Node(tmp_path, names)
+    try:
+        url, new = four.start().url, tmp_path / "new"
+        (four.key("west") / "west.key").unlink()
+        assert tally("key", "new", "west", "--out", new)[0] == 0
+        change = ("--replace-owner", new / "west.card")
+        decided = [
+            tally("member", "propose", url, "--key", four.key(name), *change)[1]["decided"]
+            for name in names[:3]
+        ]
+        for role in ("worker", "validator"):
+            assert tally("member", "rotate", url, "--key", new, "--role", role)[0] == 0
+    finally:
+        four.close()
+
+    assert decided == [False, False, True]
+
+
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
 def test_a_certificate_and_then_the_authority_are_replaced(node, tally, tmp_path):
     for name in ("old", "new"):
@@ -211,7 +234,13 @@ def _grow(node, tally, name):
 
 
 def _back_up(source, copy):
-    """Copy a database that may be in use; as ``sqlite3 FILE ".backup COPY"`` does."""
+    """Copy a database that may be in use, by the page's command where there is one."""
+    if shutil.which("sqlite3"):
+        Path(copy).unlink(missing_ok=True)
+        for beside in ("-wal", "-shm"):
+            Path(f"{copy}{beside}").unlink(missing_ok=True)
+        subprocess.run(["sqlite3", str(source), f".backup '{copy}'"], check=True)
+        return copy
     with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(copy)) as other:
         one.backup(other)
     return copy
