@@ -80,6 +80,7 @@ def test_a_node_put_back_in_time_is_noticed_and_mended_from_a_members_copy(
     status, joined = tally("join", node.url, *follow)
     assert (status, joined["status"]) == (0, "waiting")
     height = tally("status", node.url)[1]["height"]
+    assert tally("join", node.url, *follow, "--genesis", "0" * 64)[0] == 2  # it follows another
     node.end()
 
     shutil.copyfile(old, node.home / "ledger.db")
