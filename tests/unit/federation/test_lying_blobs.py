@@ -425,7 +425,8 @@ def test_an_upload_that_is_led_astray_ends(reply, node, site):
     assert (TASK, ROOT) not in alone.courier._delivered
 
 
-def test_an_upload_goes_on_where_another_node_says(node, site):
+def test_an_upload_goes_on_where_another_node_says(node, site, monkeypatch):
+    monkeypatch.setattr("tallystick.federation.courier.PIECE_BYTES", CHUNK_BYTES)
     dying, next_one = node(has=False), node(has=False)
     both = site(dying, next_one)
     both.save()

@@ -7,14 +7,14 @@ import pytest
 from tallystick.codec import encode
 from tallystick.consensus.client import Answer, RefusedError
 from tallystick.consensus.engine import RetryLaterError
-from tallystick.consensus.wire import Held
-from tallystick.crypto.hashes import CHUNK_BYTES
+from tallystick.consensus.wire import PIECE_BYTES, Held
 from tallystick.errors import UnavailableError
 from tallystick.federation import uploading
 from tallystick.federation.uploading import upload
 
 TASK, ROOT = b"t" * 32, b"r" * 32
-DATA = np.arange(3 * CHUNK_BYTES + 7, dtype=np.uint32).view(np.uint8)[: 3 * CHUNK_BYTES + 7]
+SIZE = 3 * PIECE_BYTES + 7
+DATA = np.arange(SIZE, dtype=np.uint32).view(np.uint8)[:SIZE]
 
 
 class Node:
@@ -40,7 +40,9 @@ class Node:
             self.data.clear()
         if self.asked[-1] != len(self.data) and len(self.data) < len(DATA):
             said = {"error": {"code": "other-offset", "offset": len(self.data)}}
-            raise RefusedError("elsewhere", status=409, code="other-offset", document=said)
+            raise RefusedError(
+                "elsewhere", url=self.url, status=409, code="other-offset", document=said
+            )
         if len(self.data) < len(DATA):
             self.data += body
         document = {"ok": True, "offset": len(self.data), "complete": len(self.data) == len(DATA)}
@@ -60,7 +62,7 @@ def quick(monkeypatch):
     ("held", "troubles", "requests"),
     [
         (0, {}, 4),
-        (2 * CHUNK_BYTES, {}, 3),
+        (2 * PIECE_BYTES, {}, 3),
         (len(DATA), {}, 1),
         (0, {2: UnavailableError(), 3: RetryLaterError()}, 6),
         (0, {1: "lost", 3: "lost"}, 6),
@@ -78,7 +80,7 @@ def test_every_byte_arrives_once(held, troubles, requests):
 
 
 def test_a_refusal_that_stays_is_the_callers():
-    refusal = RefusedError("no room", status=413, code="quota-exceeded", document={})
+    refusal = RefusedError("no room", url=Node.url, status=413, code="quota-exceeded", document={})
     with pytest.raises(RefusedError, match="no room"):
         upload(Node(troubles={2: refusal}), TASK, ROOT, DATA, len(DATA))
 
