@@ -228,7 +228,7 @@ class NodeClient:
         """Whether every node is barred."""
         return len(self._barred) == len(self.urls)
 
-    def ask(
+    def ask(  # noqa: PLR0913 - what a request may be asked with
         self,
         method: str,
         target: str,

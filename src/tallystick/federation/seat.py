@@ -46,6 +46,7 @@ LOG = logging.getLogger(__name__)
 WORK = "member"  # the folder of what a member remembers
 WAIT_SECONDS = 20.0  # for the next block
 LOOK_SECONDS = 0.05  # while a child trains
+ASK_SECONDS = 2.0  # while bytes are on their way
 COLLECT_SECONDS = 300.0  # for the last bytes of a proof
 WRITE_BYTES = 1 << 20
 
@@ -190,6 +191,8 @@ class Seat:
             seconds = LOOK_SECONDS
         elif self.courier.is_waiting:  # for something that failed, to be tried again
             seconds = min(seconds, 4 * LOOK_SECONDS)
+        elif self.courier.is_busy:  # what nobody asks for is left for later
+            seconds = min(seconds, ASK_SECONDS)
         self._bell.wait(seconds)
 
     def _take_blocks(self) -> None:
