@@ -103,7 +103,12 @@ class Seat:
             self._client = client
             self._poll = Poll(self.engine, self._bell.set)
             opened.callback(self._poll.close)
-            self._catch_up()
+            try:
+                self._catch_up()
+            except UnavailableError as error:
+                if not self.engine.head.height:  # nothing is known yet: perhaps a wrong address
+                    raise
+                LOG.warning("%s; going on with what is known", error)
             self._identity = self._keyring.identity_in(self.engine.state)
             self.engine.member = self._keyring.name
             self.blobs = FileBlobs(work / "blobs")
