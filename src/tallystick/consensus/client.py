@@ -475,7 +475,12 @@ def _error_in(content: bytes, status: int) -> tuple[str, str, dict[str, Any]]:
         said: dict[str, Any] = msgspec.convert(document.get("error"), dict[str, Any])
     except msgspec.ValidationError:
         return "http", f"status {status}", {}
-    return str(said.get("code"))[:64], str(said.get("message"))[:500], document
+    return _tame(said.get("code"), 64), _tame(said.get("message"), 500), document
+
+
+def _tame(said: object, most: int) -> str:
+    """Return a node's words as one line that moves no cursor; they end up in logs."""
+    return "".join(each if each.isprintable() else " " for each in str(said)[:most])
 
 
 def _is_stale(question: _Question, answer: httpx.Response, refusal: TallyError) -> bool:

@@ -23,6 +23,7 @@ from support.liars import (
 
 from tallystick.consensus import client
 from tallystick.consensus.client import RefusedError
+from tallystick.consensus.engine import RetryLaterError
 from tallystick.consensus.remote import fetch_genesis
 from tallystick.consensus.wire import (
     HEIGHT_HEADER,
@@ -264,3 +265,16 @@ def test_the_store_is_as_it_was_after_every_lie(liar, follower, tmp_path):
     assert again.engine.head == honest.header
     assert LedgerStore(store).head() == honest.header
     assert SECRET != OTHER
+
+
+def test_what_a_node_says_is_one_line_of_the_log(liar, follower):
+    node = liar()
+    said_so = refused(422, "no\nfake", message="no\r\n\x1b[2J" + "x" * 9000)
+    node.bend = bends("/v1/transactions", lambda *_: said_so)
+    member = follower(node)
+    member.engine.follow()
+    with pytest.raises(RetryLaterError) as caught:
+        member.engine.submit(node.ledger.pay(5, sender="east").wire)
+
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1000
