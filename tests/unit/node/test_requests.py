@@ -324,13 +324,13 @@ def test_a_request_nobody_waits_for_any_more_harms_no_clerk(node):
 
 
 def test_many_large_blocks_are_never_read_at_once(node, monkeypatch):
-    monkeypatch.setattr(clerk, "MOST_SENT_BYTES", 2000)
-    for number in range(16):
+    monkeypatch.setattr(clerk, "MOST_SENT_BYTES", 3000)
+    for number in range(24):
         node.seal(node.tx(micros=1 + number))
     node.clerk._recent.clear()
 
-    assert len(node.clerk._from(1, 10_000)) < 12
-    assert 0 < len(node.clerk.framed(1, 10_000)) <= 2000
+    assert len(node.clerk._from(1, 10_000)) < 18
+    assert 0 < len(node.clerk.framed(1, 10_000)) <= 3000
 
 
 def test_events_go_on_after_the_last_one_and_end_with_the_node(node):
