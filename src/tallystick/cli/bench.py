@@ -54,7 +54,7 @@ def bench(  # noqa: PLR0917 - one argument per documented flag
     ] = None,
     json: Json = False,
 ) -> None:
-    """Measure a round, the ledger, aggregation, proofs or a pilot: medians, extremes, the machine."""
+    """Measure a round, the ledger, aggregation, proofs or a pilot, and say on which machine."""
     given = {
         "recipe": recipe,
         "rule": rule,

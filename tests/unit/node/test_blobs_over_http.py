@@ -8,7 +8,7 @@ import pytest
 from support.nodes import until
 
 from tallystick.codec import decode
-from tallystick.consensus.wire import Held, is_held
+from tallystick.consensus.wire import PIECE_BYTES, Held, is_held
 from tallystick.crypto import keys
 from tallystick.crypto.hashes import CHUNK_BYTES, blob_root, chunk_hashes
 from tallystick.errors import UnavailableError
@@ -100,7 +100,8 @@ def test_an_upload_says_where_it_goes_on(node, blob):
         (0, SIZE, b"short", 400),
         (0, 0, b"", 400),
         (0, 3, b"more", 400),
-        (0, SIZE, b"x" * (CHUNK_BYTES + 1), 413),
+        (0, SIZE, b"x" * (CHUNK_BYTES + 1), 400),
+        (0, 2 * PIECE_BYTES, b"x" * (PIECE_BYTES + 1), 413),
         (0, 10**18 - 1, DATA[:CHUNK_BYTES], 413),
         (0, 10**18, DATA[:CHUNK_BYTES], 400),
         (SIZE, SIZE, b"", 409),
