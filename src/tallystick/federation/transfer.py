@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tallystick.codec import encode
@@ -32,6 +33,7 @@ HASH_BYTES = 32
 MOST_BLOB_BYTES = 1 << 44
 MISSING, OTHER_OFFSET, WHOLE = 404, 409, 200
 MOST_DETOURS = 8  # how often a node may say that an upload goes on elsewhere
+PAUSE_SECONDS = 0.1  # after a break, while there is progress
 STALLED_SECONDS = 60.0  # without a chunk, until another node is asked
 
 
@@ -90,7 +92,7 @@ class Transfers:
         failure: TallyError = UnavailableError("no node is left to ask")
         for url in self._client.order:
             try:
-                self._download_from(url, task, root, size, is_over)
+                self._persist(url, task, root, size, is_over)
             except RefusedError as error:
                 failure = _not_here(error)
             except (UnavailableError, LyingNodeError) as error:
@@ -101,6 +103,22 @@ class Transfers:
             if is_over():
                 break
         raise failure
+
+    def _persist(
+        self, url: str, task: bytes, root: bytes, size: int, is_over: Callable[[], bool]
+    ) -> None:
+        """Repeat a download that breaks off for as long as each try brings something."""
+        held = -1
+        while True:
+            try:
+                self._download_from(url, task, root, size, is_over)
+            except UnavailableError:
+                before, held = held, _size_of(self._blobs.part(root))
+                if held <= before or is_over():
+                    raise
+                time.sleep(PAUSE_SECONDS)
+            else:
+                return
 
     def _download_from(
         self, url: str, task: bytes, root: bytes, size: int, is_over: Callable[[], bool]
@@ -209,7 +227,7 @@ class Transfers:
     ) -> None:
         """Send a blob to one node, from where it says; keep its word that it has it."""
         target, size, offset = _target(task, root), data.nbytes, 0
-        detours, answer = 0, None
+        detours, answer, moved = 0, None, True
         while offset < size:
             piece = data[offset : offset + PIECE_BYTES].tobytes()
             where = f"{target}?offset={offset}&size={size}"
@@ -222,10 +240,19 @@ class Transfers:
                     raise
                 told, detours = error.document["error"].get("offset"), detours + 1
                 is_right = detours <= MOST_DETOURS and told in range(0, size, CHUNK_BYTES)
+            except UnavailableError:
+                if not moved:
+                    raise
+                moved = False
+                _check_going_on(is_over)
+                time.sleep(PAUSE_SECONDS)
+                continue
             if not is_right or not isinstance(told, int):
                 self._client.turn(url)
                 msg = f"{url} does not take blob {root.hex()[:12]} as a node does"
                 raise UnavailableError(msg)
+            if told > offset:
+                moved, detours = True, 0
             offset = told
             progress(offset)
             _check_going_on(is_over)
@@ -261,6 +288,13 @@ class Transfers:
         """Name a node that serves other bytes."""
         says = f"it serves other bytes as blob {root.hex()}: {message}"
         return self._witness.name(url, "wrong-blob", says, task=task, root=root)
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _target(task: bytes, root: bytes) -> str:

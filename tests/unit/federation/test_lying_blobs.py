@@ -243,15 +243,12 @@ def test_what_is_cut_off_goes_on_from_there_also_elsewhere(node, site):
     def cut(asked, honest):
         starts.append(int(asked.headers["range"][6:-1]))
         length = {"content-length": str(len(honest.body))}
-        return replace(
-            honest, body=honest.body[: CHUNK_BYTES + 77], headers={**honest.headers, **length}
-        )
+        kept = CHUNK_BYTES + 77 if len(starts) < 3 else 5
+        return replace(honest, body=honest.body[:kept], headers={**honest.headers, **length})
 
     lying, other = node(), node()
-    lying.bend = other.bend = bends(is_bytes, cut)
+    lying.bend = bends(is_bytes, cut)
     both = site(lying, other)
-    with pytest.raises(UnavailableError, match="broke off"):
-        both.fetch()
     both.fetch()
 
     assert starts == [0, CHUNK_BYTES, 2 * CHUNK_BYTES]
