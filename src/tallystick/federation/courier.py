@@ -93,6 +93,13 @@ class Courier:
             self._begin(("deliver", task, root), lambda over: self._upload(task, root, over))
         return seen is not None
 
+    def is_there(self, task: bytes, root: bytes) -> bool:
+        """Return whether others can get a blob, as a node says now; no harm if none answers."""
+        try:
+            return self._transfers.is_there(task, root)
+        except TallyError:
+            return False
+
     @property
     def is_busy(self) -> bool:
         """Whether anything is under way."""

@@ -21,9 +21,11 @@ from tallystick.federation.habits import Habits
 from tallystick.federation.key_file import load_keyring
 from tallystick.federation.member import Member
 from tallystick.federation.poll import Poll
+from tallystick.federation.providing import hand_on_after
 from tallystick.federation.site_metrics import SiteMetrics
 from tallystick.federation.words import Words
 from tallystick.ledger.collect.rows import NAMES, STAGES, TASKS, TERMS, TaskRow
+from tallystick.ledger.collect.view import view_task
 from tallystick.ledger.contracts import members
 from tallystick.mechanisms.records import ROUND
 from tallystick.provenance.history import read_engine
@@ -48,6 +50,7 @@ WAIT_SECONDS = 20.0  # for the next block
 LOOK_SECONDS = 0.05  # while a child trains
 ASK_SECONDS = 2.0  # while bytes are on their way
 COLLECT_SECONDS = 300.0  # for the last bytes of a proof
+CHECK_SECONDS = 0.5  # between two looks at whether the result can be had
 WRITE_BYTES = 1 << 20
 
 
@@ -286,7 +289,6 @@ class Seat:
         if row.model is not None and self.blobs.has(row.model.root):
             _write_file(self.folder / "model.safetensors", self.blobs, row.model.root)
             self._metrics.take(self.engine.state, row, self.blobs)
-            self._hand_on(row)
         if not whole:
             LOG.warning("some updates cannot be had: the bundle is written without them")
         write_bundle(self.folder / "run.tally", self.engine, row.id, self.blobs, with_updates=whole)
@@ -302,10 +304,19 @@ class Seat:
             self._bell.wait(LOOK_SECONDS * 4)
 
     def _hand_on(self, row: TaskRow) -> None:
-        """See that whoever was away can get the result."""
-        end = time.monotonic() + COLLECT_SECONDS
-        root = b"" if row.model is None else row.model.root
-        while not self.courier.deliver(row.id, root) and time.monotonic() < end:
+        """See that whoever was away can get the result; one member hands it on, if it lives."""
+        view = view_task(self.engine.state, row.id)
+        if view is None or row.model is None:
+            return
+        wait = hand_on_after(view, self._keyring.name, row.model.size) / 1000
+        started = time.monotonic()
+        while time.monotonic() - started < wait:
+            if self.courier.is_there(row.id, row.model.root):
+                return
+            time.sleep(min(wait, CHECK_SECONDS))
+        while not self.courier.deliver(row.id, row.model.root):
+            if time.monotonic() - started > COLLECT_SECONDS:
+                return
             self._bell.wait(LOOK_SECONDS)
             self._bell.clear()
 

@@ -173,6 +173,16 @@ class Transfers:
         with self._client.stream("HEAD", target, signed=True, at=url) as answer:
             return answer.url, number_of(answer.headers.get("content-length", ""))
 
+    def is_there(self, task: bytes, root: bytes) -> bool:
+        """Return whether a node serves a blob; raises as `NodeClient.ask`."""
+        try:
+            self._size_at("", _target(task, root))
+        except RefusedError as error:
+            if error.status != MISSING:
+                raise
+            return False
+        return True
+
     def upload(
         self,
         task: bytes,
