@@ -8,13 +8,14 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w*)(?: [^\n]*)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HAS_CLI = hasattr(importlib.import_module("tallystick.cli"), "main")
 
 
@@ -36,6 +37,7 @@ def runnable(text: str) -> list[str]:
     return [body for body in blocks(text, "python") if body.startswith("# runs\n")]
 
 
+@cache
 def tally(*words: str) -> subprocess.CompletedProcess[str]:
     program = "import sys; from tallystick.cli import main; sys.exit(main())"
     return subprocess.run(

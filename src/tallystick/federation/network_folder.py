@@ -78,7 +78,8 @@ def plan_settings(
     planned: dict[str, NodeSettings] = {}
     for port, name in enumerate(listed, start=base_port):
         host = hosts.get(name, NodeSettings().host)
-        url = f"http://{_in_url(host)}:{port}"
+        scheme = "http" if _is_inside(host) else "https"  # nobody is spoken to in the clear
+        url = f"{scheme}://{_in_url(host)}:{port}"
         planned[name] = NodeSettings(host=host, port=port, public_url=url)
     return planned
 
@@ -148,6 +149,14 @@ def read_genesis(path: Path) -> Genesis:
     except DecodeError as error:
         msg = f"{found}: {error}"
         raise DecodeError(msg, hint=HINT) from error
+
+
+def _is_inside(host: str) -> bool:
+    """Return whether a host is this machine and no other can reach it."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _in_url(host: str) -> str:

@@ -27,6 +27,7 @@ from tallystick.federation.words import Words
 from tallystick.ledger.collect.rows import NAMES, STAGES, TASKS, TERMS, TaskRow
 from tallystick.ledger.collect.view import view_task
 from tallystick.ledger.contracts import members
+from tallystick.ledger.genesis import genesis_hash, load_genesis
 from tallystick.mechanisms.records import ROUND
 from tallystick.provenance.history import read_engine
 from tallystick.provenance.writing import write_bundle
@@ -328,8 +329,13 @@ def _genesis(store: LedgerStore, client: NodeClient, wanted: str) -> Genesis | N
     except ValueError:
         msg = f"genesis '{wanted}' is no hash in hex"
         raise ConfigError(msg, hint="as `tally network card` prints it") from None
-    if store.fact("genesis") is None:
+    known = store.fact("genesis")
+    if known is None:
         return fetch_genesis(client, pinned)
+    held = genesis_hash(load_genesis(known))
+    if pinned and pinned != held:
+        msg = f"this folder follows the ledger {held.hex()}, not {pinned.hex()}"
+        raise ConfigError(msg, hint="name another --key folder, or compare with what was published")
     return None
 
 

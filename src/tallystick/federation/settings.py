@@ -26,26 +26,24 @@ SAYS = {
     "host": "the address this node listens on",
     "port": "and the port",
     "public_url": "where the others reach it, such as https://node.north.example",
-    "certificate": "TLS: a PEM file; empty leaves TLS to a proxy in front, or to nobody",
+    "certificate": "TLS: a PEM file, from this folder on; empty leaves TLS to a proxy in front",
     "certificate_key": "TLS: the certificate's private key, a PEM file",
     "encrypt": "keep blobs encrypted on disk",
-    "quota_bytes": "how much room blobs may take",
-    "heartbeat_seconds": "how often an idle ledger gets a block, so that windows run out",
+    "quota_bytes": "how much room the blobs of each member in each task may take",
     "batch_milliseconds": "how long the sealer gathers transactions for a block",
-    "requests_per_second": "per client; more are told to wait",
+    "requests_per_second": "per member, or per address where nobody signs; more are told to wait",
     "connections": "at a time",
     "pending": "transactions that may wait for a block",
 }
 RANGES: dict[str, tuple[float, float]] = {
     "port": (0, MOST_PORT),
     "quota_bytes": (0, 2**63 - 1),
-    "heartbeat_seconds": (0.01, 86_400),
     "batch_milliseconds": (0, 60_000),
     "requests_per_second": (1, 1_000_000),
     "connections": (1, 1_000_000),
     "pending": (1, 10_000_000),
 }
-KINDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
+KINDS = {"str": "text", "int": "a whole number", "bool": "true or false"}
 HINT = "name the node.toml that `tally network init` wrote"
 
 
@@ -60,15 +58,15 @@ class NodeSettings:
     public_url
         Where others reach it; empty when that is ``host`` and ``port``.
     certificate, certificate_key
-        PEM files for TLS; both or none.
+        PEM files for TLS, both or none; a node looks for them in its folder.
     encrypt
         Keep blobs encrypted on disk.
     quota_bytes
-        Room for blobs.
-    heartbeat_seconds, batch_milliseconds
-        The longest time between blocks, and the time to gather transactions for one.
+        Room for the blobs of each member in each task.
+    batch_milliseconds
+        The time to gather transactions for a block.
     requests_per_second, connections, pending
-        Limits per client, in all, and for transactions that wait.
+        Limits per member or address, in all, and for transactions that wait.
 
     Raises
     ------
@@ -83,9 +81,8 @@ class NodeSettings:
     certificate_key: str = ""
     encrypt: bool = False
     quota_bytes: int = 64 * GIB
-    heartbeat_seconds: float = 5.0
     batch_milliseconds: int = 20
-    requests_per_second: int = 200
+    requests_per_second: int = 1000
     connections: int = 512
     pending: int = 20_000
 
@@ -144,12 +141,11 @@ def _check(key: str, kind: str, value: object) -> None:
         "str": isinstance(value, str),
         "bool": isinstance(value, bool),
         "int": isinstance(value, int) and not isinstance(value, bool),
-        "float": isinstance(value, int | float) and not isinstance(value, bool),
     }
     if not right[kind]:
         msg = f"key '{key}' is not {KINDS[kind]}"
         raise ConfigError(msg)
     low, high = RANGES.get(key, (-math.inf, math.inf))
-    if isinstance(value, int | float) and not low <= value <= high:
+    if isinstance(value, int) and not low <= value <= high:
         msg = f"key '{key}' is {value}: {low:g} to {high:g}"
         raise ConfigError(msg)

@@ -108,6 +108,8 @@ def open_home(folder: Path, *, host: str | None = None, port: int | None = None)
         settings,
         host=settings.host if host is None else host,
         port=settings.port if port is None else port,
+        certificate=_inside(folder, settings.certificate),
+        certificate_key=_inside(folder, settings.certificate_key),
     )
     genesis = read_genesis(folder / GENESIS)
     _check_trial(genesis, settings.host)
@@ -155,6 +157,11 @@ def _among(genesis: Genesis, keyring: Keyring, wanted: tuple[bytes, ...]) -> byt
     msg = f"'{genesis.sealer}' orders {genesis_line(genesis)}, and its key is not in this folder"
     hint = f"the node runs at '{genesis.sealer}', with --key naming its key folder"
     raise ConfigError(msg, hint=hint)
+
+
+def _inside(folder: Path, file: str) -> str:
+    """Return a file's path, one that is not absolute from the node's folder on."""
+    return str(folder / file) if file else ""
 
 
 def _key_folder(folder: Path) -> Path:

@@ -62,7 +62,7 @@ def test_options_reach_genesis_and_settings(tally, tmp_path, cards):
 
     assert ran.status == 0
     assert (settings["east"].host, settings["east"].port) == ("10.0.0.7", 9000)
-    assert settings["north"].public_url == "http://node.north.example:9001"
+    assert settings["north"].public_url == "https://node.north.example:9001"
     assert settings["south"].public_url == "http://127.0.0.1:9002"
     assert read_genesis(tmp_path / "net").sealer == "east"
     assert ran.out.splitlines()[-1].startswith("heart+")

@@ -259,7 +259,7 @@ def test_ports_count_up_and_hosts_are_told():
         ("north", 9001),
         ("south", 9002),
     ]
-    assert planned["north"].public_url == "http://node.north.example:9001"
+    assert planned["north"].public_url == "https://node.north.example:9001"
     assert planned["south"].public_url == "http://[::1]:9002"
     assert planned["east"].host == "127.0.0.1"
 

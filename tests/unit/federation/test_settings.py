@@ -15,7 +15,6 @@ OTHER = NodeSettings(
     certificate_key="/etc/tls/key.pem",
     encrypt=True,
     quota_bytes=5,
-    heartbeat_seconds=0.5,
     batch_milliseconds=7,
     requests_per_second=9,
     connections=3,
@@ -34,9 +33,9 @@ def test_what_is_written_is_read_back(tmp_path, settings):
 
 def test_every_key_has_a_default(tmp_path):
     path = tmp_path / "node.toml"
-    path.write_text("heartbeat_seconds = 3\n", encoding="utf-8")
+    path.write_text("connections = 3\n", encoding="utf-8")
 
-    assert NodeSettings.load(path).heartbeat_seconds == 3
+    assert NodeSettings.load(path).connections == 3
 
 
 @pytest.mark.parametrize(
@@ -50,8 +49,8 @@ def test_every_key_has_a_default(tmp_path):
         ("port = 65536", "'port' is 65536", 1),
         ("port = -1", "'port'", 1),
         ("encrypt = 1", "'encrypt' is not true or false", 1),
-        ("heartbeat_seconds = nan", "'heartbeat_seconds'", 1),
-        ("heartbeat_seconds = 0", "'heartbeat_seconds'", 1),
+        ("batch_milliseconds = 2.5", "'batch_milliseconds' is not a whole number", 1),
+        ("heartbeat_seconds = 5.0", "unknown key 'heartbeat_seconds'", 1),
         ("connections = 0", "'connections'", 1),
         ("[host]\nx = 1", "'host' is not text", 0),
         ("certificate = 'x'", "belong together", 1),
