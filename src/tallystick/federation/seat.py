@@ -29,6 +29,7 @@ from tallystick.ledger.collect.view import view_task
 from tallystick.ledger.contracts import members
 from tallystick.ledger.genesis import genesis_hash, load_genesis
 from tallystick.mechanisms.records import ROUND
+from tallystick.provenance.anchors import parse_genesis
 from tallystick.provenance.history import read_engine
 from tallystick.provenance.writing import write_bundle
 from tallystick.storage.blobs import FileBlobs
@@ -324,11 +325,7 @@ class Seat:
 
 def _genesis(store: LedgerStore, client: NodeClient, wanted: str) -> Genesis | None:
     """Return the genesis to found the store with, `None` where it has one."""
-    try:
-        pinned = bytes.fromhex(wanted.rpartition("+")[2])
-    except ValueError:
-        msg = f"genesis '{wanted}' is no hash in hex"
-        raise ConfigError(msg, hint="as `tally network card` prints it") from None
+    pinned = parse_genesis(wanted).genesis if wanted else b""
     known = store.fact("genesis")
     if known is None:
         return fetch_genesis(client, pinned)
