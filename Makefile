@@ -15,7 +15,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: help setup demo test slow byzfl accountant cover check fmt fmt-check lint type layers guards bench lab docs vectors clean
+.PHONY: help setup demo test slow pilot byzfl accountant cover check fmt fmt-check lint type layers guards bench lab docs vectors clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -67,6 +67,9 @@ test: .venv/.ready ## run the tests and every documented example
 
 slow: .venv/.ready ## run the tests that take longer
 	$(BIN)/pytest -q -n $(WORKERS) -m 'slow and not network and not gpu' || test $$? -eq 5  # 5: none yet
+
+pilot: .venv/.ready ## run pilots of several processes: the guide, chaos, lying nodes
+	$(BIN)/pytest -q -m 'network and not gpu' tests/pilot
 
 byzfl: .venv-byzfl/.ready ## compare the aggregation rules with ByzFL's (PyTorch: some 6 GB)
 	.venv-byzfl/bin/python -m pytest -q -m byzfl tests/byzfl

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from support.pilot_site import Site
+from support.pilots import row_of, start_member
 
 import tallystick as ts
-from tallystick.lab.pilot import COMMAND, Pilot
-from tallystick.ledger.collect.rows import NAMES as TASK_NAMES
-from tallystick.ledger.collect.rows import TASKS
+from tallystick.lab.pilot import Pilot
 from tallystick.ledger.genesis import genesis_hash
 from tallystick.ledger.messages import Collect
 from tallystick.ledger.transaction import parse_transaction
@@ -26,7 +21,6 @@ pytestmark = pytest.mark.network
 
 NAMES = ("east", "north", "south", "west")
 ROUNDS, KILLS = 20, 30
-TESTS = Path(__file__).parents[1]
 LONGEST_SECONDS = 400
 
 
@@ -40,17 +34,9 @@ class Members:
         self.kills = Counter()
 
     def start(self, name):
-        site = ("--trainer", "support.pilot_site:Site", "--set", f"name={name}")
-        more = ("--set", f"log={self.folder / 'trained.log'}", "--set", "seconds=0.7")
-        command = (*COMMAND, "join", self.pilot.url, "--key", str(self.pilot.home(name)))
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
-        with (self.folder / f"{name}.log").open("ab") as log:
-            self.running[name] = subprocess.Popen(
-                (*command, "--task", "chaos", *site, *more, "--verbose"),
-                stdout=log,
-                stderr=log,
-                env=environment,
-            )
+        self.running[name] = start_member(
+            self.pilot, self.folder, name, "chaos", log=self.folder / "trained.log", seconds=0.7
+        )
 
     def keep(self):
         """Start who is not running; note who has finished."""
@@ -112,7 +98,9 @@ def test_thirty_kills_lose_nothing_and_repeat_nothing(tmp_path, seed):
             replay=True,
         )
         assert report, report.checks
-    assert _model_root(pilot) == quiet.model_root
+    row = row_of(pilot, "chaos")
+    assert (row.status, row.withheld, row.faulty) == ("done", (), ())
+    assert row.model.root.hex() == quiet.model_root
     assert not quiet.refusals
 
 
@@ -151,11 +139,3 @@ def _records(blocks, limits):
                 elif isinstance(entry.record, Artefact):
                     revealed[key] += 1
     return sealed, revealed
-
-
-def _model_root(pilot):
-    state = pilot.engine().state
-    row = state.get(TASKS, state.get(TASK_NAMES, "chaos"))
-    assert row.status == "done"
-    assert len(row.withheld) == len(row.faulty) == 0
-    return row.model.root.hex()

@@ -20,14 +20,15 @@ TAKES = {
     "ledger": ("members", "transactions"),
     "aggregate": ("rule", "members", "parameters"),
     "proofs": (),
+    "network": ("recipe", "members", "parameters", "cut_every"),
 }
 DEFAULTS: dict[str, dict[str, Any]] = {
     "round": {"recipe": "chain-fl", "members": 8, "parameters": 1_000_000},
     "ledger": {"members": 8, "transactions": 10_000},
     "aggregate": {"rule": "aggregate/mean/1", "members": 10, "parameters": 10_000_000},
     "proofs": {},
+    "network": {"recipe": "chain-fl", "members": 4, "parameters": 1_000_000, "cut_every": 0},
 }
-LATER = {"network": "nodes and networks"}
 
 
 def bench(  # noqa: PLR0917 - one argument per documented flag
@@ -36,24 +37,31 @@ def bench(  # noqa: PLR0917 - one argument per documented flag
     rule: Annotated[
         str | None, typer.Option(metavar="ID", help="To aggregate with; aggregate/mean/1.")
     ] = None,
-    members: Annotated[int | None, typer.Option(min=1, help="8; of an aggregate 10.")] = None,
+    members: Annotated[
+        int | None, typer.Option(min=1, help="8; of an aggregate 10, of a network 4.")
+    ] = None,
     parameters: Annotated[
         int | None, typer.Option(min=1, help="Of the model: 1 million; of an aggregate 10.")
     ] = None,
     transactions: Annotated[int | None, typer.Option(min=1, help="10,000.")] = None,
+    cut_every: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="BYTES", help="Cut a network's connections now and then."),
+    ] = None,
     repeat: Annotated[int, typer.Option(min=1, help="How often each is measured.")] = 5,
     against: Annotated[
         str | None, typer.Option(metavar="flower", help="A peer to compare with (later).")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Measure a round, the ledger, aggregation or proofs: medians, extremes, and the machine."""
+    """Measure a round, the ledger, aggregation, proofs or a pilot, and say on which machine."""
     given = {
         "recipe": recipe,
         "rule": rule,
         "members": members,
         "parameters": parameters,
         "transactions": transactions,
+        "cut_every": cut_every,
     }
     settings = _settings(what, {name: value for name, value in given.items() if value is not None})
     if against is not None:
@@ -82,16 +90,13 @@ def bench(  # noqa: PLR0917 - one argument per documented flag
 
 def _settings(what: str, given: dict[str, Any]) -> dict[str, Any]:
     """Return what is measured with; refuse what has no meaning here."""
-    if what in LATER:
-        msg = f"bench '{what}' needs {LATER[what]}, which are not in this release"
-        raise ConfigError(msg, hint=f"choose one of {', '.join(TAKES)}")
     if what not in TAKES:
         msg = f"unknown bench '{what}'"
         raise ConfigError(msg, hint=f"known: {', '.join(TAKES)}")
     for name in given:
         if name not in TAKES[what]:
-            msg = f"--{name} has no meaning for bench '{what}'"
-            taken = ", ".join(f"--{each}" for each in (*TAKES[what], "repeat"))
+            msg = f"--{name.replace('_', '-')} has no meaning for bench '{what}'"
+            taken = ", ".join(f"--{each.replace('_', '-')}" for each in (*TAKES[what], "repeat"))
             raise ConfigError(msg, hint=f"it takes {taken}")
     return {**DEFAULTS[what], **given}
 
@@ -109,6 +114,10 @@ def _measure(what: str, settings: dict[str, Any], repeat: int) -> tuple[list[Mea
         from tallystick.lab.bench import aggregate
 
         return aggregate.measure_aggregation(**settings, repeat=repeat), aggregate.SAYS
+    if what == "network":
+        from tallystick.lab.bench import network
+
+        return network.measure_network(**settings, repeat=repeat), network.SAYS
     from tallystick.lab.bench import proofs
 
     return proofs.measure_proofs(repeat), proofs.SAYS

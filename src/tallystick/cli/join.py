@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tallystick.cli.failure import DONE, FALSE
-from tallystick.cli.options import Json
+from tallystick.cli.options import Authority, GenesisPin, Json, KeyFolder, Proxy
 from tallystick.cli.output import Bar, print_document, quiet_stdout, say, warn
 from tallystick.errors import ConfigError
 
@@ -25,7 +25,7 @@ FORMAT = "tally.join/1"
 def join(
     urls: Annotated[list[str], typer.Argument(metavar="URL...", help="A node, or several.")],
     *,
-    key: Annotated[Path, typer.Option(metavar="DIR", help="The member's folder, with its keys.")],
+    key: KeyFolder,
     task: Annotated[str, typer.Option(metavar="NAME", help="The task to take part in.")],
     trainer: Annotated[
         str | None, typer.Option(metavar="MODULE:CLASS", help="Your trainer.")
@@ -43,14 +43,9 @@ def join(
     once: Annotated[
         bool, typer.Option("--once", help="Do what is owed now, and do not wait for more.")
     ] = False,
-    ca: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Trust this certificate authority.")
-    ] = None,
-    proxy: Annotated[str | None, typer.Option(metavar="URL", help="Go through a proxy.")] = None,
-    genesis: Annotated[
-        str,
-        typer.Option(metavar="HEX", help="The genesis, as published; CHAIN+HEX is fine too."),
-    ] = "",
+    ca: Authority = None,
+    proxy: Proxy = None,
+    genesis: GenesisPin = "",
     terms: Annotated[
         str, typer.Option(metavar="HEX", help="Approve these terms and no others.")
     ] = "",

@@ -16,18 +16,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import httpx
-import msgspec
 
+from tallystick.consensus.answers import (
+    MOST_DOCUMENT_BYTES,
+    Answer,
+    BrokenOffError,
+    Opened,
+    RefusedError,
+    error_in,
+    number_of,
+)
 from tallystick.consensus.engine import RetryLaterError
+from tallystick.consensus.patience import Patience
 from tallystick.consensus.wire import TIME_HEADER, Request, sign_request
 from tallystick.errors import ConfigError, TallyError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping
+    from collections.abc import Callable, Generator, Mapping
     from pathlib import Path
 
 __all__ = [
@@ -45,49 +54,14 @@ __all__ = [
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 TIMEOUT_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
+HEAD_SECONDS = 60.0  # until an answer has begun, besides what the node was asked to wait
 ANSWER_SECONDS = 300.0  # until an answer that is read whole has to be there
 MOST_ANSWER_BYTES = 1 << 27
-MOST_DOCUMENT_BYTES = 1 << 21  # of JSON, which takes many times that in memory
-MOST_DIGITS = 18
 BUSY = {429, 503}
 UNAUTHORISED = 401
 STALE = "stale-request"  # what a node says to a request of another time
 ONCE_BYTES = 16
 IDENTITY = "identity"
-
-
-class BrokenOffError(UnavailableError):
-    """An answer began and did not end; what came of it is worth nothing."""
-
-    slug: ClassVar[str] = "broken-off"
-
-
-class RefusedError(TallyError):
-    """A node refused the request, and says why.
-
-    Attributes
-    ----------
-    status
-        Of HTTP.
-    code
-        What the node calls it.
-    document
-        All it says about it.
-    url
-        The node's address.
-    """
-
-    slug: ClassVar[str] = "refused"
-
-    def __init__(
-        self, message: str, *, url: str, status: int, code: str, document: dict[str, Any]
-    ) -> None:
-        """Keep the node's words apart."""
-        super().__init__(message)
-        self.url = url
-        self.status = status
-        self.code = code
-        self.document = document
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,39 +107,6 @@ class Signer:
         return sign_request(request, self.secret)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a node answered, and which one."""
-
-    url: str
-    headers: httpx.Headers
-    content: bytes
-
-    def document(self) -> dict[str, Any]:
-        """Return the JSON object it holds.
-
-        Raises
-        ------
-        UnavailableError
-            It holds none: whatever answered is no node.
-        """
-        document = _document_in(self.content)
-        if document is None:
-            msg = f"{self.url} does not answer as a node does"
-            raise UnavailableError(msg)
-        return document
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """An answer whose bytes are still to come, and which node's it is."""
-
-    url: str
-    status: int
-    headers: httpx.Headers
-    pieces: Iterator[bytes]
-
-
 class NodeClient:
     """Nodes by their addresses, as one.
 
@@ -199,6 +140,8 @@ class NodeClient:
         self._count = threading.Lock()
         self.sent = self.received = 0
         self._http = _open_http(route, inside=all(map(_is_loopback, self.urls)))
+        self._patience = Patience()
+        self._patience.keep(self._http)
 
     @property
     def url(self) -> str:
@@ -228,7 +171,7 @@ class NodeClient:
         """Whether every node is barred."""
         return len(self._barred) == len(self.urls)
 
-    def ask(
+    def ask(  # noqa: PLR0913 - what a request may be asked with
         self,
         method: str,
         target: str,
@@ -309,6 +252,7 @@ class NodeClient:
                 self.turn(url)
                 continue
             try:
+                self._patience.end = float("inf")  # whoever reads says how long
                 yield Opened(url, answer.status_code, answer.headers, answer.iter_raw())
             except httpx.HTTPError as error:
                 self.turn(url)
@@ -356,7 +300,9 @@ class NodeClient:
             headers={**question.headers, **signature},
             timeout=httpx.Timeout(TIMEOUT_SECONDS + wait, connect=CONNECT_SECONDS),
         )
+        self._patience.end = time.monotonic() + HEAD_SECONDS + wait
         answer = self._http.send(request, stream=True)
+        self._patience.end = time.monotonic() + ANSWER_SECONDS
         with self._count:
             self.sent += len(body)
         if answer.is_success and answer.headers.get("content-encoding", IDENTITY) == IDENTITY:
@@ -379,7 +325,7 @@ class NodeClient:
             return UnavailableError(f"{url}: the answer is compressed, which nobody asked for")
         opened = Opened(url, status, answer.headers, answer.iter_raw())
         content = b"" if question.method == "HEAD" else self._read(opened, MOST_DOCUMENT_BYTES)
-        code, message, document = _error_in(content, status)
+        code, message, document = error_in(content, status)
         if status in BUSY:
             return RetryLaterError(f"{url}: {message}")
         known = document or question.method == "HEAD"  # whose answers have no body
@@ -389,10 +335,10 @@ class NodeClient:
 
     def _read(self, answer: Opened, most: int) -> bytes:
         data = bytearray()
-        end = time.monotonic() + ANSWER_SECONDS
+        self._patience.end = time.monotonic() + ANSWER_SECONDS
         for piece in answer.pieces:
             data += piece
-            if len(data) > most or time.monotonic() > end:
+            if len(data) > most:
                 self.turn(answer.url)
                 msg = f"{answer.url}: the answer does not end"
                 raise BrokenOffError(msg)
@@ -481,32 +427,6 @@ def _trust(ca: Path | None) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         msg = f"{ca}: not a readable certificate authority: {error}"
         raise ConfigError(msg) from error
-
-
-def number_of(text: str) -> int:
-    """Return the number a header says, -1 where it says none; `str.isdigit` knows other digits."""
-    right = text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS
-    return int(text) if right else -1
-
-
-def _document_in(content: bytes) -> dict[str, Any] | None:
-    """Return the JSON object that bytes hold, if they do and it is of a bearable size."""
-    if len(content) > MOST_DOCUMENT_BYTES:
-        return None
-    try:
-        return msgspec.json.decode(content, type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return None
-
-
-def _error_in(content: bytes, status: int) -> tuple[str, str, dict[str, Any]]:
-    """Return code, message and document of a refusal, whatever it holds."""
-    document = _document_in(content) or {}
-    try:
-        said: dict[str, Any] = msgspec.convert(document.get("error"), dict[str, Any])
-    except msgspec.ValidationError:
-        return "http", f"status {status}", {}
-    return str(said.get("code"))[:64], str(said.get("message"))[:500], document
 
 
 def _is_stale(question: _Question, answer: httpx.Response, refusal: TallyError) -> bool:

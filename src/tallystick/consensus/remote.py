@@ -21,6 +21,7 @@ from tallystick.consensus.solo import check_seal, check_twin_seal, open_ledger, 
 from tallystick.consensus.wire import (
     API,
     HEIGHT_HEADER,
+    TIME_HEADER,
     Acknowledgement,
     SealedHeader,
     Sighting,
@@ -129,6 +130,7 @@ class Remote:
         self._shown: dict[str, int] = {}  # the highest block each node showed
         self._said = 0  # the newest block there is, as a node said last
         self._looked = 0.0
+        self._skew = 0  # of the node's clock, in milliseconds
 
     @property
     def genesis(self) -> Genesis:
@@ -147,8 +149,8 @@ class Remote:
 
     @property
     def now(self) -> int:
-        """See `Engine.now`."""
-        return max(self._head.time, time.time_ns() // 1_000_000)
+        """See `Engine.now`; by the node's clock, which blocks go by, as it last said."""
+        return max(self._head.time, time.time_ns() // 1_000_000 + self._skew)
 
     @property
     def behind(self) -> int:
@@ -194,6 +196,9 @@ class Remote:
             self._shown[answer.url] = max(
                 self._shown.get(answer.url, 0), min(said, self._head.height)
             )
+            clock = number_of(answer.headers.get(TIME_HEADER, ""))
+            if clock > 0:
+                self._skew = clock - time.time_ns() // 1_000_000
             self._compare_sightings()
         except DecodeError as error:
             self._client.turn(answer.url)

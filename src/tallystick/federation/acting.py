@@ -18,6 +18,7 @@ from tallystick.consensus.witness import Witness
 from tallystick.errors import ConfigError, RejectedError, UnavailableError
 from tallystick.federation.key_file import load_keyring
 from tallystick.federation.network_folder import genesis_line
+from tallystick.federation.transfer import Transfers
 from tallystick.ledger.genesis import genesis_hash, load_genesis
 from tallystick.ledger.receipt import OK, Receipt
 from tallystick.ledger.transaction import Body, last_nonce, sign_transaction
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from tallystick.ledger.messages import Message
     from tallystick.ledger.state import State
     from tallystick.ledger.transaction import Transaction
+    from tallystick.storage.blobs import FileBlobs
 
 __all__ = ["MEMBER", "Acting", "catch_up"]
 
@@ -59,6 +61,8 @@ class Acting:
     trusted
         The line ``CHAIN+HEX`` of a genesis that was taken on the node's word; empty if it was
         given or is remembered.
+    witness
+        Writes down what a node said that was not true.
     """
 
     engine: Remote
@@ -66,6 +70,7 @@ class Acting:
     keyring: Keyring | None
     role: Role
     trusted: str
+    witness: Witness
 
     @classmethod
     @contextmanager
@@ -125,7 +130,7 @@ class Acting:
             engine = Remote(store, client, found, witness)
             engine.member = name
             trusted = "" if wanted or remembered else genesis_line(found)
-            opened.append(cls(engine, client, keyring, role, trusted))
+            opened.append(cls(engine, client, keyring, role, trusted, witness))
             catch_up(engine)
             yield opened[0]
         finally:
@@ -153,6 +158,10 @@ class Acting:
     def identity(self) -> Identity:
         """Who acts, by the key that is valid now; raises as `Keyring.identity_in`."""
         return self._ring.identity_in(self.state, self.role)
+
+    def transfers(self, blobs: FileBlobs) -> Transfers:
+        """Return what moves blobs between a store and the nodes."""
+        return Transfers(self.client, blobs, self.witness)
 
     def check_identity(self) -> None:
         """Refuse who may not act, before anything is made for the act; raises as `identity`."""

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from tallystick.errors import ConfigError, UnavailableError
 from tallystick.federation.acting import FINAL_SECONDS, MEMBER
 from tallystick.federation.desk import check_initial_model
-from tallystick.federation.downloading import fetch_blob
 from tallystick.federation.habits import Habits
 from tallystick.federation.member import Member
 from tallystick.ledger.collect.rows import RECORDS, STAGES, TASKS, TERMS, MemberRow
@@ -75,7 +74,7 @@ def approve(acting: Acting, task: bytes, key_folder: Path, wait_seconds: float =
     folder = key_folder / MEMBER
     with closing(FileBlobs(folder / BLOBS)) as blobs:
         if terms.model is not None:
-            fetch_blob(acting.client, task, terms.model.root, terms.model.size, blobs)
+            acting.transfers(blobs).download(task, terms.model.root, terms.model.size)
         check_initial_model(terms, blobs)
         habits = Habits(only=terms.name)
         workbench = Workbench(blobs, threads=1)

@@ -89,8 +89,8 @@ def join(  # noqa: PLR0913 - one call, many options
     proxy
         The address of a proxy, instead of the environment's.
     genesis
-        The hash the ledger has to start from, in hex: what the organisations publish. Without it
-        the first genesis a node serves is kept and held to.
+        What the ledger has to start from: the hash or ``CHAIN+HEX`` that the organisations
+        publish, or a genesis file. Without it the first genesis a node serves is kept and held to.
     terms
         The hash of the terms, in hex; others under the task's name are not approved.
     limit_seconds

@@ -6,6 +6,7 @@ terms, only what is missing is sent.
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tallystick.codec import decode
-from tallystick.errors import ConfigError, DecodeError
+from tallystick.errors import ConfigError, DecodeError, UnavailableError
 from tallystick.federation.acting import MEMBER
 from tallystick.federation.approving import BLOBS
 from tallystick.federation.task_file import resolve_terms
-from tallystick.federation.uploading import upload
 from tallystick.ledger.collect.rows import NAMES, TASKS, TERMS
 from tallystick.ledger.contracts.members import active_members
 from tallystick.ledger.messages import ProposeTask
 from tallystick.ledger.terms import task_id
 from tallystick.storage.blobs import FileBlobs
-from tallystick.storage.files import translated
 from tallystick.tensors.model import read_model, write_model
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from tallystick.federation.acting import Acting
     from tallystick.federation.task_file import Task
+    from tallystick.federation.transfer import Transfers
     from tallystick.ledger.collect.rows import TaskRow
     from tallystick.ledger.state import State
     from tallystick.ledger.terms import Terms
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from tallystick.tensors.spec import ModelSpec
 
 __all__ = ["Proposed", "find_task", "list_tasks", "load_initial", "propose", "terms_on"]
+
+ATTEMPTS, PAUSE_SECONDS = 6, 0.25  # the pause doubles each time
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def propose(
     RejectedError
         The ledger refuses the terms: another task has the name, or a member is none.
     RefusedError, UnavailableError
-        As `Acting.act` and `upload`; the same call goes on.
+        As `Acting.act` and `Transfers.upload`; the same call goes on.
     """
     with closing(FileBlobs(key_folder / MEMBER / BLOBS)) as blobs:
         model = None if initial is None else write_model(initial, blobs.create())
@@ -136,16 +138,29 @@ def propose(
         if not before:
             acting.act(ProposeTask(terms))
         if model is not None:
-            with translated(blobs.folder):
-                data = blobs.open(model.root)
             size = model.size
 
             def tell(done: int) -> None:
                 if on_progress is not None:
                     on_progress(done, size)
 
-            upload(acting.client, found, model.root, data, size, tell)
+            _upload(acting.transfers(blobs), found, model.root, tell)
     return Proposed(found, terms, before)
+
+
+def _upload(
+    transfers: Transfers, task: bytes, root: bytes, progress: Callable[[int], None]
+) -> None:
+    """Hand over a model, through some breaks of the connection."""
+    for attempt in range(ATTEMPTS):
+        try:
+            transfers.upload(task, root, progress=progress)
+        except UnavailableError:
+            if attempt + 1 == ATTEMPTS:
+                raise
+            time.sleep(PAUSE_SECONDS * 2**attempt)
+        else:
+            return
 
 
 def list_tasks(state: State) -> list[tuple[TaskRow, Terms]]:

@@ -21,12 +21,15 @@ from tallystick.federation.habits import Habits
 from tallystick.federation.key_file import load_keyring
 from tallystick.federation.member import Member
 from tallystick.federation.poll import Poll
+from tallystick.federation.providing import hand_on_after
 from tallystick.federation.site_metrics import SiteMetrics
 from tallystick.federation.words import Words
 from tallystick.ledger.collect.rows import NAMES, STAGES, TASKS, TERMS, TaskRow
+from tallystick.ledger.collect.view import view_task
 from tallystick.ledger.contracts import members
 from tallystick.ledger.genesis import genesis_hash, load_genesis
 from tallystick.mechanisms.records import ROUND
+from tallystick.provenance.anchors import parse_genesis
 from tallystick.provenance.history import read_engine
 from tallystick.provenance.writing import write_bundle
 from tallystick.storage.blobs import FileBlobs
@@ -47,7 +50,9 @@ LOG = logging.getLogger(__name__)
 WORK = "member"  # the folder of what a member remembers
 WAIT_SECONDS = 20.0  # for the next block
 LOOK_SECONDS = 0.05  # while a child trains
+ASK_SECONDS = 2.0  # while bytes are on their way
 COLLECT_SECONDS = 300.0  # for the last bytes of a proof
+CHECK_SECONDS = 0.5  # between two looks at whether the result can be had
 WRITE_BYTES = 1 << 20
 
 
@@ -103,7 +108,12 @@ class Seat:
             self._client = client
             self._poll = Poll(self.engine, self._bell.set)
             opened.callback(self._poll.close)
-            self._catch_up()
+            try:
+                self._catch_up()
+            except UnavailableError as error:
+                if not self.engine.head.height:  # nothing is known yet: perhaps a wrong address
+                    raise
+                LOG.warning("%s; going on with what is known", error)
             self._identity = self._keyring.identity_in(self.engine.state)
             self.engine.member = self._keyring.name
             self.blobs = FileBlobs(work / "blobs")
@@ -191,6 +201,8 @@ class Seat:
             seconds = LOOK_SECONDS
         elif self.courier.is_waiting:  # for something that failed, to be tried again
             seconds = min(seconds, 4 * LOOK_SECONDS)
+        elif self.courier.is_busy:  # what nobody asks for is left for later
+            seconds = min(seconds, ASK_SECONDS)
         self._bell.wait(seconds)
 
     def _take_blocks(self) -> None:
@@ -279,7 +291,6 @@ class Seat:
         if row.model is not None and self.blobs.has(row.model.root):
             _write_file(self.folder / "model.safetensors", self.blobs, row.model.root)
             self._metrics.take(self.engine.state, row, self.blobs)
-            self._hand_on(row)
         if not whole:
             LOG.warning("some updates cannot be had: the bundle is written without them")
         write_bundle(self.folder / "run.tally", self.engine, row.id, self.blobs, with_updates=whole)
@@ -295,21 +306,26 @@ class Seat:
             self._bell.wait(LOOK_SECONDS * 4)
 
     def _hand_on(self, row: TaskRow) -> None:
-        """See that whoever was away can get the result."""
-        end = time.monotonic() + COLLECT_SECONDS
-        root = b"" if row.model is None else row.model.root
-        while not self.courier.deliver(row.id, root) and time.monotonic() < end:
+        """See that whoever was away can get the result; one member hands it on, if it lives."""
+        view = view_task(self.engine.state, row.id)
+        if view is None or row.model is None:
+            return
+        wait = hand_on_after(view, self._keyring.name, row.model.size) / 1000
+        started = time.monotonic()
+        while time.monotonic() - started < wait:
+            if self.courier.is_there(row.id, row.model.root):
+                return
+            time.sleep(min(wait, CHECK_SECONDS))
+        while not self.courier.deliver(row.id, row.model.root):
+            if time.monotonic() - started > COLLECT_SECONDS:
+                return
             self._bell.wait(LOOK_SECONDS)
             self._bell.clear()
 
 
 def _genesis(store: LedgerStore, client: NodeClient, wanted: str) -> Genesis | None:
     """Return the genesis to found the store with, `None` where it has one."""
-    try:
-        pinned = bytes.fromhex(wanted.rpartition("+")[2])
-    except ValueError:
-        msg = f"genesis '{wanted}' is no hash in hex"
-        raise ConfigError(msg, hint="as `tally network card` prints it") from None
+    pinned = parse_genesis(wanted).genesis if wanted else b""
     known = store.fact("genesis")
     if known is None:
         return fetch_genesis(client, pinned)

@@ -21,8 +21,8 @@ __all__ = ["admit", "hash_in", "number_in", "range_in", "read_body", "target_of"
 BODY_SECONDS = 20.0
 HASH = re.compile(r"^[0-9a-f]{64}\Z")
 RANGE = re.compile(r"^bytes=([0-9]{1,18})-([0-9]{0,18})\Z")
-MOST = 2**62
-MOST_DIGITS = 19
+MOST_DIGITS = 18
+MOST = 10**MOST_DIGITS - 1
 
 
 def target_of(request: Request) -> str:
@@ -41,7 +41,7 @@ async def read_body(request: Request, most: int) -> bytes:
         413: larger than ``most`` bytes. 408: it takes too long, or breaks off.
     """
     declared = request.headers.get("content-length", "0")
-    if not (declared.isascii() and declared.isdigit() and len(declared) < MOST_DIGITS) or (
+    if not (declared.isascii() and declared.isdigit() and len(declared) <= MOST_DIGITS) or (
         int(declared) > most
     ):
         raise HttpError(413, "too-large", f"a body of {declared[:20]} bytes; {most} are taken")
@@ -93,7 +93,7 @@ def number_in(request: Request, name: str, default: int | None, most: int = MOST
         400: it is missing without a default, or no number up to ``most``.
     """
     text = request.query_params.get(name, "" if default is None else str(default))
-    if not (text.isascii() and text.isdigit() and len(text) < MOST_DIGITS) or int(text) > most:
+    if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS) or int(text) > most:
         raise HttpError(400, "bad-input", f"{name} = '{text[:40]}': a number from 0 to {most}")
     return int(text)
 

@@ -8,11 +8,20 @@ __all__ = ["Bell"]
 
 
 class Bell:
-    """Rung from the clerk's thread, heard by any number of requests."""
+    """Rung from the clerk's thread, heard by many requests.
 
-    def __init__(self, height: int) -> None:
-        """Begin at the height of the head."""
+    Parameters
+    ----------
+    height
+        Of the head.
+    most
+        How many may wait at once: the rest of the connections is for those who have work to do.
+    """
+
+    def __init__(self, height: int, most: int = 384) -> None:
+        """Let nobody wait yet."""
         self.height = height
+        self.most = most
         self.closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: set[asyncio.Future[None]] = set()
@@ -32,12 +41,20 @@ class Bell:
         self.closed = True
         self._wake()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether nobody more may wait."""
+        return len(self._waiting) >= self.most
+
     async def above(self, height: int, seconds: float) -> bool:
-        """Wait until there is a block above a height; return whether there is."""
+        """Wait until there is a block above a height; return whether there is.
+
+        Nobody waits where too many wait already.
+        """
         end = asyncio.get_running_loop().time() + seconds
         while self.height <= height and not self.closed:
             left = end - asyncio.get_running_loop().time()
-            if left <= 0:
+            if left <= 0 or self.is_full:
                 break
             heard = asyncio.get_running_loop().create_future()
             self._waiting.add(heard)

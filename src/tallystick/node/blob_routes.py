@@ -35,6 +35,9 @@ async def put_blob(service: Service, request: Request) -> Response:
     task, root = hash_in(request, "task"), hash_in(request, "root")
     offset, size = number_in(request, "offset", None), number_in(request, "size", None)
     body = await read_body(request, PIECE_BYTES)
+    if len(body) % CHUNK_BYTES and offset + len(body) != size:
+        msg = f"{len(body)} bytes at {offset} are no whole chunks of a blob of {size} bytes"
+        raise HttpError(400, "bad-input", msg)
     visitor = admit(service, request, body)
     terms_for(service.state, task, visitor)
     try:

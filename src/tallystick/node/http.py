@@ -36,6 +36,7 @@ __all__ = ["ROUTES", "Entry", "make_app"]
 
 LOG = logging.getLogger(__name__)
 NOT_FOUND, UNAUTHORISED = 404, 401
+BODY_IS_LEFT = {408, 413}  # refused before all of it was read
 BLOB = API + "/tasks/{task}/blobs/{root}"
 Handler = Callable[["Service", "Request"], Awaitable[Response]]
 
@@ -189,6 +190,7 @@ def _endpoint(service: Service, path: str) -> Callable[[Request], Awaitable[Resp
         started = time.monotonic()
         entry = handlers.get(request.method) or handlers["GET"]  # for HEAD, which Starlette adds
         try:
+            _check_length(request)
             if not (entry.signed and SIGNATURE_HEADER in request.headers):
                 service.gate.check_rate(_address(request))  # else counted by member
             response = await entry.handler(service, request)
@@ -242,16 +244,29 @@ def _finish(
     taken = time.monotonic() - started
     response.headers[TIME_HEADER] = str(time.time_ns() // 1_000_000)
     response.headers["X-Content-Type-Options"] = "nosniff"
+    if response.status_code in BODY_IS_LEFT or _has_two_lengths(request):
+        response.headers["Connection"] = "close"  # what follows would be read as a request
     service.metrics.requests.labels(path, str(response.status_code)).inc()
     service.metrics.seconds.labels(path).observe(taken)
     LOG.debug(
-        "%s %s: %d",
+        "%s %a: %d",
         request.method,
         target_of(request)[:300],
         response.status_code,
         extra={"address": _address(request), "seconds": round(taken, 4)},
     )
     return response
+
+
+def _check_length(request: Request) -> None:
+    if _has_two_lengths(request):
+        msg = "a request has a length or comes in chunks, not both"
+        raise HttpError(400, "bad-input", msg)
+
+
+def _has_two_lengths(request: Request) -> bool:
+    """Whether something in front of the node might see another end of the body than the node."""
+    return "transfer-encoding" in request.headers and "content-length" in request.headers
 
 
 def _address(request: Request) -> str:

@@ -156,6 +156,8 @@ async def events(service: Service, request: Request) -> Response:
     again = request.headers.get("last-event-id", "")
     after = int(again) if EVENT_ID.match(again) else service.bell.height
     start = number_in(request, "from", after + 1)
+    if service.bell.is_full:
+        raise HttpError(503, "retry-later", "too many wait for blocks", hint="ask again later")
     stream = _events(service, max(1, start))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     if request.method == "HEAD":
@@ -168,6 +170,8 @@ async def _events(service: Service, start: int) -> AsyncIterator[str]:
     height = start
     while not service.bell.closed:
         if not await service.bell.above(height - 1, PULSE_SECONDS):
+            if service.bell.is_full:
+                return  # the reader comes back, and finds out where it was by its last event
             yield ": nothing new\n\n"
             continue
         for header, count in await to_thread.run_sync(service.clerk.headers, height):

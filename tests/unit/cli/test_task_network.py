@@ -7,7 +7,6 @@ from support.commands import write_task
 from support.node_process import NAMES
 
 from tallystick.federation.acting import Acting
-from tallystick.federation.downloading import fetch_blob
 from tallystick.federation.proposing import find_task, load_initial
 from tallystick.storage.blobs import FileBlobs
 from tallystick.storage.lock import Lock
@@ -136,7 +135,7 @@ def test_a_blob_that_came_in_part_goes_on_from_there(ask, node, task, initial, t
     blobs.part(spec.root).write_bytes(whole[: 1 << 18].tobytes() + b"wrong")
     with Acting.open([node.url], key_folder=node.key("south"), role="worker") as acting:
         received = acting.client.received
-        fetch_blob(acting.client, find_task(acting.state, "part"), spec.root, spec.size, blobs)
+        acting.transfers(blobs).download(find_task(acting.state, "part"), spec.root, spec.size)
         received = acting.client.received - received
 
     assert blobs.has(spec.root)

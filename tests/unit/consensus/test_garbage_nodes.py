@@ -23,6 +23,7 @@ from support.liars import (
 
 from tallystick.consensus import client
 from tallystick.consensus.client import RefusedError
+from tallystick.consensus.engine import RetryLaterError
 from tallystick.consensus.remote import fetch_genesis
 from tallystick.consensus.wire import (
     HEIGHT_HEADER,
@@ -186,20 +187,28 @@ def fetch_genesis_quietly(member):
         raise UnavailableError(error.hint) from error
 
 
-def test_an_answer_that_drips_is_given_up(liar, follower, monkeypatch):
-    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.2)
+def drip(out):
+    for _ in range(150):
+        out.write(b"x")
+        out.flush()
+        time.sleep(0.02)
 
-    def drip(out):
-        for _ in range(100):
-            out.write(b"x")
-            out.flush()
-            time.sleep(0.02)
 
-    node = liar()
-    node.bend = bends("/v1/blocks", lambda *_: Reply(raw=head(**{HEIGHT_HEADER: "9"}), then=drip))
-    member = follower(node)
-    with pytest.raises(UnavailableError, match="does not end"):
-        member.engine.follow()
+@pytest.mark.parametrize("begins", ["with a head", "in its head", "never"])
+def test_an_answer_that_drips_is_given_up_for_another_node(begins, liar, follower, monkeypatch):
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(client, "HEAD_SECONDS", 0.3)
+    raw = {"with a head": head(**{HEIGHT_HEADER: "9"}), "in its head": b"HTTP/1.1 200 OK\r\nx: "}
+    honest = liar()
+    dripping = liar(honest.ledger)
+    dripping.bend = lambda *_: Reply(raw=raw.get(begins, b""), then=drip)
+    alone = follower(dripping, name="north")
+    began = time.monotonic()
+    with pytest.raises(UnavailableError):
+        alone.engine.follow()
+
+    assert time.monotonic() - began < 2
+    assert follower(dripping, honest).engine.follow() == 3
 
 
 def test_cookies_are_not_kept(liar, follower):
@@ -264,3 +273,16 @@ def test_the_store_is_as_it_was_after_every_lie(liar, follower, tmp_path):
     assert again.engine.head == honest.header
     assert LedgerStore(store).head() == honest.header
     assert SECRET != OTHER
+
+
+def test_what_a_node_says_is_one_line_of_the_log(liar, follower):
+    node = liar()
+    said_so = refused(422, "no\nfake", message="no\r\n\x1b[2J" + "x" * 9000)
+    node.bend = bends("/v1/transactions", lambda *_: said_so)
+    member = follower(node)
+    member.engine.follow()
+    with pytest.raises(RetryLaterError) as caught:
+        member.engine.submit(node.ledger.pay(5, sender="east").wire)
+
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1000

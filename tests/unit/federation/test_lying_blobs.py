@@ -78,11 +78,11 @@ class Site:
 
     def fetch(self, size=SIZE, root=ROOT):
         """Fetch as a job of the courier does, in this thread."""
-        self.courier._download(TASK, root, size)
+        self.courier._transfers.download(TASK, root, size)
 
     def deliver(self):
         self.words.refresh()
-        self.courier._upload(TASK, ROOT)
+        self.courier._upload(TASK, ROOT, lambda: False)
 
     def has_nothing_else(self):
         """Whether nothing visible is here but the blob itself, if that."""
@@ -243,15 +243,12 @@ def test_what_is_cut_off_goes_on_from_there_also_elsewhere(node, site):
     def cut(asked, honest):
         starts.append(int(asked.headers["range"][6:-1]))
         length = {"content-length": str(len(honest.body))}
-        return replace(
-            honest, body=honest.body[: CHUNK_BYTES + 77], headers={**honest.headers, **length}
-        )
+        kept = CHUNK_BYTES + 77 if len(starts) < 3 else 5
+        return replace(honest, body=honest.body[:kept], headers={**honest.headers, **length})
 
     lying, other = node(), node()
-    lying.bend = other.bend = bends(is_bytes, cut)
+    lying.bend = bends(is_bytes, cut)
     both = site(lying, other)
-    with pytest.raises(UnavailableError, match="broke off"):
-        both.fetch()
     both.fetch()
 
     assert starts == [0, CHUNK_BYTES, 2 * CHUNK_BYTES]
@@ -293,7 +290,7 @@ def test_an_endless_answer_ends_with_the_blob(node, site):
 
 
 def test_an_answer_that_drips_is_given_up_for_another_node(node, site, monkeypatch):
-    monkeypatch.setattr(courier_module, "STALLED_SECONDS", 0.2)
+    monkeypatch.setattr("tallystick.federation.transfer.STALLED_SECONDS", 0.2)
 
     def drip(out):
         for byte in DATA[:200]:
@@ -425,7 +422,8 @@ def test_an_upload_that_is_led_astray_ends(reply, node, site):
     assert (TASK, ROOT) not in alone.courier._delivered
 
 
-def test_an_upload_goes_on_where_another_node_says(node, site):
+def test_an_upload_goes_on_where_another_node_says(node, site, monkeypatch):
+    monkeypatch.setattr("tallystick.federation.transfer.PIECE_BYTES", CHUNK_BYTES)
     dying, next_one = node(has=False), node(has=False)
     both = site(dying, next_one)
     both.save()

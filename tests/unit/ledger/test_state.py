@@ -113,3 +113,18 @@ def test_a_row_its_table_does_not_hold_is_found_when_it_is_encoded(state, row):
 
     with pytest.raises(InvariantError):
         scratch.encode()
+
+
+def test_a_reader_sees_what_is_committed_and_brings_no_old_row_back():
+    state = State()
+    state.put(NUMBERS, "a", row=1)
+    state.commit(state.changes())
+    reader = state.reader()
+    state.put(NUMBERS, "a", row=2)
+
+    assert reader.get(NUMBERS, "a") == 1
+    assert reader.get(NUMBERS, "b") is None
+    assert not state._base.objects  # it keeps nothing of what it decoded
+    state.commit(state.changes())
+    assert reader.get(NUMBERS, "a") == 2
+    assert reader.root == state.root

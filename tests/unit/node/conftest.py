@@ -23,3 +23,10 @@ def make_node(tmp_path):
 @pytest.fixture
 def node(make_node):
     return make_node()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """Return a node for all tests of a module that leave it as it was."""
+    with closing(Node(tmp_path_factory.mktemp("shared"))) as made:
+        yield made

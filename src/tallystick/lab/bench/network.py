@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tallystick.errors import ConfigError
 from tallystick.federation.joining import join
+from tallystick.federation.recipes import load_recipe
 from tallystick.federation.site_metrics import read_metrics
 from tallystick.federation.task_file import Task
 from tallystick.lab.bench.machine import Measure, check_counts
@@ -75,7 +76,8 @@ def measure_network(
     facts = {"members": members, "parameters": parameters, "recipe": recipe, "engine": "solo"}
     with tempfile.TemporaryDirectory(prefix="tally-bench-") as name, ExitStack() as opened:
         pilot = opened.enter_context(Pilot(Path(name), names))
-        task = Task(name=TASK, recipe=recipe, rounds=repeat + 1, options=_patient(parameters))
+        patient = _patient(recipe, members, parameters)
+        task = Task(name=TASK, recipe=recipe, rounds=repeat + 1, stage=patient)
         pilot.propose(task, zero_model(parameters))
         wire = FlakyWire(pilot.port, mean_bytes=cut_every)
         opened.callback(wire.close)
@@ -98,9 +100,14 @@ def measure_network(
     ]
 
 
-def _patient(parameters: int) -> dict[str, Any]:
-    """Return options with windows long enough for a model of that size."""
-    return {"approve_within": f"{max(10, parameters // 1_000_000)}m"}
+def _patient(recipe: str, members: int, parameters: int) -> dict[str, dict[str, str]]:
+    """Return changes to a recipe's stages: windows long enough for a model of that size."""
+    length = f"{max(600, 20 * parameters // 1_000_000)}s"
+    return {
+        stage.name: {name: length for name in ("within", "reveal", "hold") if getattr(stage, name)}
+        for stage in load_recipe(recipe).stages("round", members)
+        if stage.within
+    }
 
 
 def _run_members(pilot: Pilot, names: tuple[str, ...], url: str) -> list[Told]:
