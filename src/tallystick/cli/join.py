@@ -49,6 +49,9 @@ def join(
     terms: Annotated[
         str, typer.Option(metavar="HEX", help="Approve these terms and no others.")
     ] = "",
+    dataset: Annotated[
+        str, typer.Option(metavar="HEX", help="Charge this data set; needed if there are several.")
+    ] = "",
     verbose: Annotated[bool, typer.Option("--verbose", help="Log more.")] = False,
     json: Json = False,
 ) -> int:
@@ -71,6 +74,7 @@ def join(
             proxy=proxy,
             genesis=genesis,
             terms=terms,
+            dataset=dataset,
             watch=lambda seen: _show(bar, seen),
         )
     document = _document(task, joined)

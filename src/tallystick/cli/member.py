@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["members"]
 
 members = typer.Typer(
-    help="See who takes part, vote about it, and replace keys.", rich_markup_mode=None
+    help="See who takes part, vote about it, replace keys, and declare budgets.",
+    rich_markup_mode=None,
 )
 FORMAT = "tally.member/1"
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The member's name on the ledger.")]
@@ -119,6 +120,40 @@ def rotate(
         return
     say(f"{role:<12} {found.public.hex()}  (key {found.index} of {acting.name})")
     say(f"secret       in {key}: keep a copy of the key file as it is now")
+
+
+@members.command()
+def dataset(  # noqa: PLR0917 - one argument per documented flag
+    url: NodeUrl,
+    key: KeyFolder,
+    data: Annotated[
+        Path, typer.Option(metavar="FILE", help="What the member trains on; it stays here.")
+    ],
+    epsilon: Annotated[float, typer.Option(help="How much privacy may be spent of it, in all.")],
+    delta: Annotated[float, typer.Option(help="With which probability more is lost.")] = 1e-6,
+    ca: Authority = None,
+    proxy: Proxy = None,
+    genesis: GenesisPin = "",
+    json: Json = False,
+) -> None:
+    """Commit to a data set and declare its privacy budget, which later calls can only lower.
+
+    Tasks with [privacy] charge it; the ledger refuses what would exceed it.
+    """
+    from tallystick.federation.datasets import commitment_to, declare_budget
+    from tallystick.federation.privacy import budget_amounts
+
+    amounts = budget_amounts(epsilon, delta)
+    with Reach(url, ca, proxy, genesis).open(key) as acting:
+        root = commitment_to(data, acting.identity.salt_secret)
+        held = declare_budget(acting, root, *amounts)
+        facts = _facts(acting)
+    if json:
+        spent = {"epsilon_nanos": held.epsilon_nanos, "delta_picos": held.delta_picos}
+        print_document({**facts, "dataset": root, **spent, "charges": held.charges})
+        return
+    say(f"dataset  {root.hex()}")
+    say(f"budget   epsilon {epsilon:g} at delta {delta:g}, {held.charges} charges so far")
 
 
 @members.command("list")

@@ -65,6 +65,7 @@ def join(  # noqa: PLR0913 - one call, many options
     proxy: str | None = None,
     genesis: str = "",
     terms: str = "",
+    dataset: str = "",
     limit_seconds: float | None = None,
     watch: Callable[[Progress], None] | None = None,
 ) -> Joined:
@@ -93,6 +94,9 @@ def join(  # noqa: PLR0913 - one call, many options
         publish, or a genesis file. Without it the first genesis a node serves is kept and held to.
     terms
         The hash of the terms, in hex; others under the task's name are not approved.
+    dataset
+        The root, in hex, of the data set that private records are charged to, or how it begins;
+        needed where the member has declared budgets for several.
     limit_seconds
         How long training may take; the window's length by default.
     watch
@@ -114,6 +118,7 @@ def join(  # noqa: PLR0913 - one call, many options
         as_trainer(trainer),
         genesis=genesis,
         terms=terms,
+        dataset=dataset,
         limit_seconds=limit_seconds,
         watch=watch,
     ) as seat:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Privacy",
     "Promise",
+    "budget_amounts",
     "budget_of",
     "check_tables",
     "check_trainers",
@@ -144,6 +145,18 @@ def with_privacy(recipe: Recipe, table: object, rounds: int) -> Recipe:
         for name, each in recipe.tables.items()
     }
     return replace(recipe, tables=tables)
+
+
+def budget_amounts(epsilon: float, delta: float) -> tuple[int, int]:
+    """Return a budget as the ledger counts it: epsilon in billionths, delta in 10^-12.
+
+    Raises
+    ------
+    ConfigError
+        One of them is no such amount.
+    """
+    given = {"epsilon": epsilon, "delta": delta}
+    return _scaled(given, "epsilon", NANOS, MOST), _scaled(given, "delta", PICOS, 1)
 
 
 def budget_of(task: Task) -> tuple[int, int] | None:

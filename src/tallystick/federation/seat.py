@@ -17,10 +17,12 @@ from tallystick.consensus.solo import sealing_keys
 from tallystick.consensus.witness import LyingNodeError, Witness
 from tallystick.errors import ConfigError, UnavailableError
 from tallystick.federation.courier import Courier
+from tallystick.federation.datasets import own_dataset
 from tallystick.federation.habits import Habits
 from tallystick.federation.key_file import load_keyring
 from tallystick.federation.member import Member
 from tallystick.federation.poll import Poll
+from tallystick.federation.privacy import check_trainers
 from tallystick.federation.providing import hand_on_after
 from tallystick.federation.site_metrics import SiteMetrics
 from tallystick.federation.words import Words
@@ -85,6 +87,7 @@ class Seat:
         *,
         genesis: str = "",
         terms: str = "",
+        dataset: str = "",
         limit_seconds: float | None = None,
         watch: Callable[[Progress], None] | None = None,
     ) -> None:
@@ -92,6 +95,7 @@ class Seat:
         self._keyring = load_keyring(home)
         self._task, self._terms, self._watch = task, terms, watch
         self._told: Progress | None = None
+        self._trainer = trainer
         self._bell = threading.Event()
         self.folder = home / task
         work = home / WORK
@@ -122,7 +126,11 @@ class Seat:
             self.courier = Courier(client, self.blobs, witness, self._bell.set, words)
             opened.callback(self.courier.close)
             habits = Habits(
-                isolate=True, limit_seconds=limit_seconds, only=task, carrier=self.courier
+                isolate=True,
+                limit_seconds=limit_seconds,
+                only=task,
+                carrier=self.courier,
+                dataset=own_dataset(self.engine.state, self._keyring.name, dataset),
             )
             self.member = Member(
                 self._identity, self.engine, trainer, Workbench(self.blobs), work, habits
@@ -253,6 +261,8 @@ class Seat:
         if terms is not None and self._keyring.name not in terms.parties:
             msg = f"'{self._keyring.name}' has no part in the task '{self._task}'"
             raise ConfigError(msg, hint=f"its members: {', '.join(terms.parties)}")
+        if terms is not None:
+            check_trainers(terms, {self._keyring.name: self._trainer})
 
     def _signer(self) -> Signer:
         identity = self._identity

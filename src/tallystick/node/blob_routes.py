@@ -12,6 +12,7 @@ from tallystick.codec import encode
 from tallystick.consensus.wire import PIECE_BYTES, Held
 from tallystick.crypto.hashes import CHUNK_BYTES
 from tallystick.errors import ConfigError, UnavailableError
+from tallystick.ledger.collect.rows import TASKS
 from tallystick.node.asking import admit, hash_in, number_in, range_in, read_body
 from tallystick.node.gate import HttpError, terms_for
 from tallystick.storage.shelf import OffsetError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from tallystick.ledger.terms import Terms
     from tallystick.node.service import Service
 
 __all__ = ["chunks", "get_blob", "put_blob"]
@@ -39,7 +41,8 @@ async def put_blob(service: Service, request: Request) -> Response:
         msg = f"{len(body)} bytes at {offset} are no whole chunks of a blob of {size} bytes"
         raise HttpError(400, "bad-input", msg)
     visitor = admit(service, request, body)
-    terms_for(service.state, task, visitor)
+    terms = terms_for(service.state, task, visitor)
+    _check_size(service, terms, task, root, size)
     try:
         held = await to_thread.run_sync(
             _append, service, (task, root, size, visitor.member), offset, body
@@ -60,6 +63,16 @@ async def put_blob(service: Service, request: Request) -> Response:
         document["held"] = encode(word).hex()
         document["signature"] = service.sign_held(word).hex()
     return JSONResponse(document)
+
+
+def _check_size(service: Service, terms: Terms, task: bytes, root: bytes, size: int) -> None:
+    """Refuse to begin a model of another size than the ledger says it has."""
+    row = service.state.get(TASKS, task)
+    models = (terms.model, *((row.model, row.draft) if row is not None else ()))
+    for model in models:
+        if model is not None and model.root == root and model.size != size:
+            msg = f"the ledger says that model {root.hex()} has {model.size} bytes, not {size}"
+            raise HttpError(400, "bad-input", msg)
 
 
 def _append(service: Service, blob: tuple[bytes, bytes, int, str], offset: int, body: bytes) -> int:
