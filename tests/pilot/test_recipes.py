@@ -12,6 +12,7 @@ import tallystick as ts
 from tallystick.cli import main
 from tallystick.federation.datasets import own_dataset
 from tallystick.lab.pilot import Pilot
+from tallystick.ledger.contracts.budgets import budget
 from tallystick.ledger.genesis import genesis_hash
 
 pytestmark = pytest.mark.network
