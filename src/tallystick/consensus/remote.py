@@ -157,6 +157,17 @@ class Remote:
         """How many blocks there are besides those here, as a node said last."""
         return max(0, self._said - self._head.height)
 
+    def catch_up(self) -> int:
+        """Follow to the head there was when this began; return how many blocks were new.
+
+        Raises as `follow`.
+        """
+        found = self.follow()
+        wanted = self._head.height + self.behind
+        while self._head.height < wanted:
+            found += self.follow()
+        return found
+
     def follow(self, wait_seconds: float = 0.0) -> int:
         """Fetch the blocks that are new and execute them; return how many there were.
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tallystick.ledger.transaction import Transaction
     from tallystick.storage.blobs import FileBlobs
 
-__all__ = ["MEMBER", "Acting", "catch_up"]
+__all__ = ["MEMBER", "Acting"]
 
 MEMBER = "member"  # the folder, in a key folder, of what belongs to the member besides its key
 LEDGER, EVIDENCE = "tool.db", "evidence"
@@ -131,7 +131,7 @@ class Acting:
             engine.member = name
             trusted = "" if wanted or remembered else genesis_line(found)
             opened.append(cls(engine, client, keyring, role, trusted, witness))
-            catch_up(engine)
+            engine.catch_up()
             yield opened[0]
         finally:
             client.close()
@@ -216,7 +216,7 @@ class Acting:
                 if time.monotonic() >= until:
                     raise
                 time.sleep(RETRY_SECONDS)
-                catch_up(self.engine)
+                self.engine.catch_up()
             else:
                 return tx
 
@@ -237,14 +237,6 @@ class Acting:
             msg = "nobody acts here: there is no key"
             raise ConfigError(msg, hint="name a key folder with --key")
         return self.keyring
-
-
-def catch_up(engine: Remote) -> None:
-    """Follow a ledger to the head there was when it was asked first; raises as `follow`."""
-    engine.follow()
-    wanted = engine.head.height + engine.behind
-    while engine.head.height < wanted:
-        engine.follow()
 
 
 def _done(receipt: Receipt) -> Receipt:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tallystick.consensus.client import Route
-from tallystick.federation.seat import Progress, Seat
+from tallystick.federation.seat import Progress, Seat, Wishes
 from tallystick.federation.trainer import as_trainer
 
 if TYPE_CHECKING:
@@ -111,17 +111,8 @@ def join(  # noqa: PLR0913 - one call, many options
     """
     listed = (urls,) if isinstance(urls, str) else tuple(urls)
     route = Route(listed, None if ca is None else Path(ca), proxy)
-    with Seat(
-        route,
-        Path(home),
-        task,
-        as_trainer(trainer),
-        genesis=genesis,
-        terms=terms,
-        dataset=dataset,
-        limit_seconds=limit_seconds,
-        watch=watch,
-    ) as seat:
+    wishes = Wishes(genesis, terms, dataset, limit_seconds, watch)
+    with Seat(route, Path(home), task, as_trainer(trainer), wishes) as seat:
         seat.run(once=once)
         row, completed = seat.row, seat.completed
         ended = row is not None and row.status != "running"

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Self
 
 from tallystick.consensus.client import NodeClient, Signer
 from tallystick.consensus.remote import Remote, fetch_genesis
-from tallystick.consensus.solo import sealing_keys
 from tallystick.consensus.witness import LyingNodeError, Witness
 from tallystick.errors import ConfigError, UnavailableError
 from tallystick.federation.courier import Courier
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
     from tallystick.federation.trainer import Trainer
     from tallystick.ledger.genesis import Genesis
 
-__all__ = ["Progress", "Seat"]
+__all__ = ["Progress", "Seat", "Wishes"]
 
 LOG = logging.getLogger(__name__)
 WORK = "member"  # the folder of what a member remembers
@@ -75,71 +74,77 @@ class Progress:
     rounds: int
 
 
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What `tallystick.federation.joining.join` may be told besides what to join, and as whom."""
+
+    genesis: str = ""
+    terms: str = ""
+    dataset: str = ""
+    limit_seconds: float | None = None
+    watch: Callable[[Progress], None] | None = None
+
+
 class Seat:
     """A member at work on one task; see `tallystick.federation.joining.join`."""
 
-    def __init__(  # noqa: PLR0913 - what `join` takes
-        self,
-        route: Route,
-        home: Path,
-        task: str,
-        trainer: Trainer,
-        *,
-        genesis: str = "",
-        terms: str = "",
-        dataset: str = "",
-        limit_seconds: float | None = None,
-        watch: Callable[[Progress], None] | None = None,
+    def __init__(
+        self, route: Route, home: Path, task: str, trainer: Trainer, wishes: Wishes
     ) -> None:
         """Open the folder and catch up with the ledger."""
         self._keyring = load_keyring(home)
-        self._task, self._terms, self._watch = task, terms, watch
+        self._task, self._trainer, self._wishes = task, trainer, wishes
         self._told: Progress | None = None
-        self._trainer = trainer
         self._bell = threading.Event()
+        self._identity: Identity | None = None
         self.folder = home / task
         work = home / WORK
         work.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._identity: Identity | None = None
+        self._witness = Witness(work / "evidence")
         with ExitStack() as opened:
-            client = NodeClient(route, self._signer)
-            opened.callback(client.close)
-            witness = Witness(work / "evidence")
-            store = LedgerStore(work / "ledger.db", durable=False)
-            opened.callback(store.close)
-            founded = _genesis(store, client, genesis)
-            self.engine = Remote(store, client, founded, witness)
-            self._client = client
+            self._client = NodeClient(route, self._signer)
+            opened.callback(self._client.close)
+            self.engine = self._follow(work, opened)
             self._poll = Poll(self.engine, self._bell.set)
             opened.callback(self._poll.close)
-            try:
-                self._catch_up()
-            except UnavailableError as error:
-                if not self.engine.head.height:  # nothing is known yet: perhaps a wrong address
-                    raise
-                LOG.warning("%s; going on with what is known", error)
             self._identity = self._keyring.identity_in(self.engine.state)
             self.engine.member = self._keyring.name
             self.blobs = FileBlobs(work / "blobs")
             opened.callback(self.blobs.close)
             words = Words(work / "words", self.engine.kernel.chain, self._sealing_keys)
-            self.courier = Courier(client, self.blobs, witness, self._bell.set, words)
+            self.courier = Courier(self._client, self.blobs, self._witness, self._bell.set, words)
             opened.callback(self.courier.close)
-            habits = Habits(
-                isolate=True,
-                limit_seconds=limit_seconds,
-                only=task,
-                carrier=self.courier,
-                dataset=own_dataset(self.engine.state, self._keyring.name, dataset),
-            )
-            self.member = Member(
-                self._identity, self.engine, trainer, Workbench(self.blobs), work, habits
-            )
+            self.member = self._sit_down(self._identity, work)
             opened.enter_context(closing(self.member))
             self._metrics = SiteMetrics(
-                self.folder / "metrics.csv", self._keyring.name, trainer, client
+                self.folder / "metrics.csv", self._keyring.name, trainer, self._client
             )
             self._opened = opened.pop_all()
+
+    def _follow(self, work: Path, opened: ExitStack) -> Remote:
+        """Open what is known of the ledger and fetch what is new."""
+        store = LedgerStore(work / "ledger.db", durable=False)
+        opened.callback(store.close)
+        founded = _genesis(store, self._client, self._wishes.genesis)
+        engine = Remote(store, self._client, founded, self._witness)
+        try:
+            engine.catch_up()
+        except UnavailableError as error:
+            if not engine.head.height:  # nothing is known yet: perhaps a wrong address
+                raise
+            LOG.warning("%s; going on with what is known", error)
+        return engine
+
+    def _sit_down(self, identity: Identity, work: Path) -> Member:
+        habits = Habits(
+            isolate=True,
+            limit_seconds=self._wishes.limit_seconds,
+            only=self._task,
+            carrier=self.courier,
+            dataset=own_dataset(self.engine.state, identity.member, self._wishes.dataset),
+        )
+        workbench = Workbench(self.blobs)
+        return Member(identity, self.engine, self._trainer, workbench, work, habits)
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -196,7 +201,7 @@ class Seat:
     def _is_at_work(self) -> bool:
         if self.member.busy or self.member.waits or self.courier.is_busy:
             return True
-        return self._catch_up() > 0
+        return self.engine.catch_up() > 0
 
     def _wait(self) -> None:
         """Return when there is something to look at."""
@@ -231,20 +236,6 @@ class Seat:
                 raise
             return 0
 
-    def _catch_up(self) -> int:
-        """Fetch every block there is; return how many were new."""
-        before = self.engine.head.height
-        while True:
-            try:
-                if not self.engine.follow():
-                    return self.engine.head.height - before
-            except LyingNodeError:
-                if self._client.is_alone:
-                    raise
-
-    def _sealing_keys(self) -> tuple[bytes, ...]:
-        return sealing_keys(self.engine.state, self.engine.genesis.sealer)
-
     def _check_key(self) -> None:
         """Go on with the newest key when the one in use was replaced."""
         identity = self.member.identity
@@ -254,8 +245,8 @@ class Seat:
             self.member.rekey(self._identity)
 
     def _check_terms(self, row: TaskRow) -> None:
-        if self._terms and row.id.hex() != self._terms:
-            msg = f"the terms of '{self._task}' are {row.id.hex()}, not {self._terms}"
+        if self._wishes.terms and row.id.hex() != self._wishes.terms:
+            msg = f"the terms of '{self._task}' are {row.id.hex()}, not {self._wishes.terms}"
             raise ConfigError(msg, hint="read them with `tally task show` before you take part")
         terms = self.engine.state.get(TERMS, row.id)
         if terms is not None and self._keyring.name not in terms.parties:
@@ -275,7 +266,7 @@ class Seat:
     def _tell(self) -> None:
         """Say what is being done, if that has changed."""
         row = self.row
-        if self._watch is None:
+        if self._wishes.watch is None:
             return
         if row is None:
             said = Progress(f"waits for the task '{self._task}'", 0, 0)
@@ -288,7 +279,7 @@ class Seat:
             said = Progress(what, row.round, 0 if terms is None else terms.rounds)
         if said != self._told:
             self._told = said
-            self._watch(said)
+            self._wishes.watch(said)
 
     def _finish(self, row: TaskRow) -> None:
         """Write the model, the last metrics and the proof."""

@@ -55,7 +55,7 @@ WRONG = [
     ["log", "/"],
     ["bench"],
     ["bench", "nope"],
-    ["bench", "network"],
+    ["bench", "network", "--rule", "aggregate/mean/1"],
     ["bench", "round", "--against", "flower"],
     ["bench", "round", "--recipe", "nope"],
     ["bench", "round", "--transactions", "5"],
