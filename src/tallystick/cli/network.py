@@ -121,7 +121,7 @@ def card(
 
 def _genesis_from_url(url: str, ca: Path | None, proxy: str | None) -> Genesis:
     from tallystick.consensus.client import NodeClient, Route
-    from tallystick.consensus.remote import fetch_genesis
+    from tallystick.consensus.meeting import fetch_genesis
 
     client = NodeClient(Route((url,), ca, proxy))
     try:

@@ -34,12 +34,11 @@ from tallystick.errors import (
     DecodeError,
     InvariantError,
     RejectedError,
-    TallyError,
     UnavailableError,
     VerificationError,
 )
 from tallystick.ledger.block import header_hash
-from tallystick.ledger.genesis import Genesis, genesis_hash, load_genesis
+from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.kernel import ShareExceededError
 
 if TYPE_CHECKING:
@@ -53,13 +52,12 @@ if TYPE_CHECKING:
     from tallystick.ledger.transaction import Transaction
     from tallystick.storage.sqlite import LedgerStore
 
-__all__ = ["Asked", "Remote", "fetch_genesis"]
+__all__ = ["Asked", "Remote"]
 
 LOG = logging.getLogger(__name__)
 SIGHTING_SECONDS = 10.0  # between two looks at what others were shown
 DROPPED_BLOCKS, DROPPED_SECONDS = 20, 30.0  # until silence about a transaction is a lie
 MOST_SENT = 10_000
-MOST_GENESIS_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -452,54 +450,3 @@ class Remote:
         )
         self._client.bar(sent.url)
         raise error
-
-
-def fetch_genesis(client: NodeClient, wanted: bytes = b"") -> Genesis:
-    """Return the genesis that a node serves.
-
-    Parameters
-    ----------
-    wanted
-        Its hash, from elsewhere than the node.
-
-    Raises
-    ------
-    VerificationError
-        It is another one.
-    UnavailableError
-        The node serves none.
-    ConfigError
-        It is a ledger of another engine.
-    """
-    failures: list[TallyError] = []
-    for url in client.urls:
-        try:
-            found = _genesis_at(client, url, wanted)
-        except (RefusedError, UnavailableError, VerificationError) as error:
-            LOG.warning("%s", error)
-            failures.append(error)
-            client.turn(url)
-        else:
-            return found
-    lies = [each for each in failures if isinstance(each, VerificationError)]
-    if lies:
-        raise lies[0]
-    msg = "no node serves a genesis"
-    raise UnavailableError(msg, hint="; ".join(map(str, failures)))
-
-
-def _genesis_at(client: NodeClient, url: str, wanted: bytes) -> Genesis:
-    answer = client.ask("GET", f"{API}/genesis", at=url, most=MOST_GENESIS_BYTES)
-    try:
-        genesis = load_genesis(answer.content)
-    except DecodeError as error:
-        msg = f"{url} does not serve a genesis: {error}"
-        raise UnavailableError(msg) from error
-    if genesis.engine != "solo":
-        msg = f"this release does not follow ledgers of the engine '{genesis.engine}'"
-        raise ConfigError(msg, hint="upgrade tallystick")
-    found = genesis_hash(genesis)
-    if wanted and found != wanted:
-        msg = f"{url} serves the ledger {genesis.name}+{found.hex()}, not {wanted.hex()}"
-        raise VerificationError(msg, hint="ask its operator, and compare with what was published")
-    return genesis

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from tallystick.consensus.client import NodeClient, Route, Signer
 from tallystick.consensus.engine import RetryLaterError
-from tallystick.consensus.remote import Remote, fetch_genesis
+from tallystick.consensus.meeting import fetch_genesis
+from tallystick.consensus.remote import Remote
 from tallystick.consensus.witness import Witness
 from tallystick.errors import ConfigError, RejectedError, UnavailableError
 from tallystick.federation.key_file import load_keyring

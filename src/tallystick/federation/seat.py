@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tallystick.consensus.client import NodeClient, Signer
-from tallystick.consensus.remote import Remote, fetch_genesis
+from tallystick.consensus.meeting import fetch_genesis
+from tallystick.consensus.remote import Remote
+from tallystick.consensus.solo import sealing_keys
 from tallystick.consensus.witness import LyingNodeError, Witness
 from tallystick.errors import ConfigError, UnavailableError
 from tallystick.federation.courier import Courier
@@ -235,6 +237,9 @@ class Seat:
             if self._client.is_alone:
                 raise
             return 0
+
+    def _sealing_keys(self) -> tuple[bytes, ...]:
+        return sealing_keys(self.engine.state, self.engine.genesis.sealer)
 
     def _check_key(self) -> None:
         """Go on with the newest key when the one in use was replaced."""

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from tallystick.consensus.client import NodeClient, Route, check_url
-from tallystick.consensus.remote import fetch_genesis
+from tallystick.consensus.meeting import fetch_genesis
 from tallystick.errors import ConfigError, UnavailableError
 
 

@@ -24,7 +24,7 @@ from support.liars import (
 from tallystick.consensus import client
 from tallystick.consensus.client import RefusedError
 from tallystick.consensus.engine import RetryLaterError
-from tallystick.consensus.remote import fetch_genesis
+from tallystick.consensus.meeting import fetch_genesis
 from tallystick.consensus.wire import (
     HEIGHT_HEADER,
     read_headers,
