@@ -12,6 +12,7 @@ import multiprocessing
 import multiprocessing.connection as connections
 import os
 import pickle
+import shutil
 import signal
 import sys
 import tempfile
@@ -278,7 +279,8 @@ def _child_main(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.dup2(2, 1)
-    threading.Thread(target=_leave_with_parent, args=(pipe,), daemon=True).start()
+    told = (pipe, path.parent)
+    threading.Thread(target=_leave_with_parent, args=told, daemon=True).start()
     try:
         arrays, facts = work(*arguments)
         tensors = [_Tensor(name, dtype_of(name, a), a.shape) for name, a in arrays.items()]
@@ -295,9 +297,10 @@ def _child_main(
     pipe.send_bytes(msgspec.msgpack.encode(reply))
 
 
-def _leave_with_parent(pipe: Connection) -> None:
+def _leave_with_parent(pipe: Connection, folder: Path) -> None:
     """End this process when the other end of the pipe closes: nobody waits for the result."""
     try:
         pipe.recv_bytes()
     except (EOFError, OSError):
+        shutil.rmtree(folder, ignore_errors=True)  # nobody else is there to do it
         os._exit(1)
