@@ -54,7 +54,7 @@ WORK = "member"  # the folder of what a member remembers
 WAIT_SECONDS = 20.0  # for the next block
 LOOK_SECONDS = 0.05  # while a child trains
 ASK_SECONDS = 2.0  # while bytes are on their way
-COLLECT_SECONDS = 300.0  # for the last bytes of a proof
+COLLECT_SECONDS = 120.0  # without a byte, until a proof is written without what is missing
 CHECK_SECONDS = 0.5  # between two looks at whether the result can be had
 WRITE_BYTES = 1 << 20
 
@@ -299,15 +299,21 @@ class Seat:
             self._metrics.take(self.engine.state, row, self.blobs)
         if not whole:
             LOG.warning("some updates cannot be had: the bundle is written without them")
-        write_bundle(self.folder / "run.tally", self.engine, row.id, self.blobs, with_updates=whole)
+        has_model = row.model is not None and self.blobs.has(row.model.root)
+        blobs = self.blobs if has_model else None
+        write_bundle(self.folder / "run.tally", self.engine, row.id, blobs, with_updates=whole)
+        if has_model:
+            self._hand_on(row)
 
     def _collect(self, task: bytes, wanted: dict[bytes, int]) -> bool:
-        """Fetch what the proof rests on and is not here; return whether it all is."""
-        end = time.monotonic() + COLLECT_SECONDS
+        """Fetch what the proof rests on, while bytes come; return whether all of it is here."""
+        received, since = self._client.received, time.monotonic()
         while True:
             self._bell.clear()
             missing = [root for root in wanted if not self.courier.fetch(task, root)]
-            if not missing or time.monotonic() > end:
+            if self._client.received > received:
+                received, since = self._client.received, time.monotonic()
+            if not missing or time.monotonic() - since > COLLECT_SECONDS:
                 return not missing
             self._bell.wait(LOOK_SECONDS * 4)
 

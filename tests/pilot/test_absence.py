@@ -1,0 +1,61 @@
+"""A member that is away for most of a task holds the whole proof in the end."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from support.pilot_site import Site
+from support.pilots import row_of, start_member
+
+import tallystick as ts
+from tallystick.lab.pilot import Pilot
+from tallystick.ledger.collect.rows import NAMES as TASKS_BY_NAME
+from tallystick.ledger.genesis import genesis_hash
+
+pytestmark = pytest.mark.network
+
+NAMES = ("east", "north", "south", "west")
+SHORT = {"within": "6s", "reveal": "6s", "hold": "6s"}
+STAGES = {
+    "update": SHORT,
+    **{name: {"within": "6s"} for name in ("screen", "peers", "aggregate")},
+}
+
+
+def test_whoever_was_away_fetches_what_it_missed(tmp_path):
+    task = ts.Task(name="away", recipe="standard", rounds=3, stage=STAGES)
+    with Pilot(tmp_path / "pilot", NAMES, seed=8) as pilot:
+        pilot.propose(task, Site("east").initial_parameters())
+        members = {name: start_member(pilot, tmp_path, name, "away") for name in NAMES}
+        wait_until(lambda: has_begun(pilot))
+        members["west"].kill()
+        members["west"].wait()
+        others = [members[name].wait(120) for name in NAMES[:-1]]
+        row = row_of(pilot, "away")
+        returned = start_member(pilot, tmp_path, "west", "away").wait(60)
+
+    assert (others, returned) == ([0, 0, 0], 0)
+    assert row.status == "done"
+    for name in NAMES:
+        out = pilot.home(name) / "away"
+        report = ts.verify(
+            out / "run.tally",
+            genesis=genesis_hash(pilot.genesis).hex(),
+            model=out / "model.safetensors",
+            replay=True,
+        )
+        assert report, report.checks
+        assert report.model_root == row.model.root.hex()
+
+
+def has_begun(pilot):
+    state = pilot.engine().state
+    return state.get(TASKS_BY_NAME, "away") is not None and row_of(pilot, "away").phase == 1
+
+
+def wait_until(done, seconds=60):
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.2)
