@@ -69,7 +69,7 @@ slow: .venv/.ready ## run the tests that take longer
 	$(BIN)/pytest -q -n $(WORKERS) -m 'slow and not network and not gpu' || test $$? -eq 5  # 5: none yet
 
 pilot: .venv/.ready ## run pilots of several processes: the guide, chaos, lying nodes
-	$(BIN)/pytest -q -m 'network and not gpu' tests/pilot
+	$(BIN)/pytest -q -n $(WORKERS) -m 'network and not gpu' tests
 
 byzfl: .venv-byzfl/.ready ## compare the aggregation rules with ByzFL's (PyTorch: some 6 GB)
 	.venv-byzfl/bin/python -m pytest -q -m byzfl tests/byzfl
