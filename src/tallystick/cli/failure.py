@@ -72,7 +72,7 @@ class Failure:
 def describe(error: BaseException) -> Failure:  # noqa: PLR0911 - a table of causes
     """Return what an error comes to; one nobody foresaw leaves its traceback in a file."""
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
-        hint = "the same command with the same --out goes on from there"
+        hint = "the same command, with the same --out if it has one, goes on from there"
         return Failure(INTERRUPTED, "interrupted", "interrupted; what was committed stays", hint)
     if isinstance(error, TallyError):
         hint = _flat(error.hint) or HINTS.get(error.slug, HINT)

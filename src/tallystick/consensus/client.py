@@ -167,7 +167,7 @@ class NodeClient:
                 self._at = (self._at + 1) % len(self.urls)
 
     @property
-    def is_alone(self) -> bool:
+    def none_left(self) -> bool:
         """Whether every node is barred."""
         return len(self._barred) == len(self.urls)
 

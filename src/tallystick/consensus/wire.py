@@ -31,6 +31,7 @@ __all__ = [
     "PIECE_BYTES",
     "REQUEST_HEADER",
     "SIGNATURE_HEADER",
+    "SIZE_HEADER",
     "TIME_HEADER",
     "Acknowledgement",
     "Held",
@@ -52,6 +53,7 @@ API = "/v1"
 REQUEST_HEADER = "Tally-Request"
 SIGNATURE_HEADER = "Tally-Signature"
 HEIGHT_HEADER = "Tally-Height"  # of the node's head
+SIZE_HEADER = "Tally-Size"  # of the blob whose chunks are listed, in bytes
 TIME_HEADER = "Tally-Time"  # the node's clock, in milliseconds
 REQUEST_DOMAIN = b"request/1"
 ACKNOWLEDGE_DOMAIN = b"acknowledgement/1"

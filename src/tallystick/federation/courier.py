@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,7 +68,7 @@ class Courier:
         self._words = words
         self._blobs = blobs
         self._done = done
-        self._pool = ThreadPoolExecutor(TRANSFERS, thread_name_prefix="courier")
+        self._places = threading.Semaphore(TRANSFERS)
         self._work: dict[Job, _Work] = {}
         self._asked: dict[Job, float] = {}  # when each was last asked for
         self._delivered: dict[tuple[bytes, bytes], float] = {}  # when that was last seen
@@ -118,9 +118,11 @@ class Courier:
                 self._asked.pop(job, None)
 
     def close(self) -> None:
-        """End what is under way; it goes on from there next time."""
+        """End what is under way as soon as it looks up; it goes on from there next time.
+
+        Nobody waits for it: a node that hangs keeps no member from leaving.
+        """
         self._ended.set()
-        self._pool.shutdown(cancel_futures=True)
 
     def _begin(self, job: Job, work: Callable[[Callable[[], bool]], None]) -> None:
         """Start a transfer unless it is under way, or failed a moment ago."""
@@ -135,7 +137,10 @@ class Courier:
             elif not known.again:
                 self._put_off(job, known, error)
                 return
-        future = self._pool.submit(self._run, work, lambda: self._is_over(job))
+        future: Future[None] = Future()
+        threading.Thread(
+            target=self._run, args=(job, work, future), name="courier", daemon=True
+        ).start()
         pause = FIRST_PAUSE_SECONDS if known is None else known.pause_seconds
         self._work[job] = _Work(future, pause)
 
@@ -150,17 +155,24 @@ class Courier:
         work.again = time.monotonic() + work.pause_seconds
         work.pause_seconds = min(2 * work.pause_seconds, LONGEST_PAUSE_SECONDS)
 
-    def _run(self, work: Callable[[Callable[[], bool]], None], is_over: Callable[[], bool]) -> None:
+    def _run(
+        self, job: Job, work: Callable[[Callable[[], bool]], None], future: Future[None]
+    ) -> None:
+        def is_over() -> bool:
+            return self._is_over(job)
+
         try:
-            if not is_over():
-                work(is_over)
-        except TallyError:
-            raise
+            with self._places:
+                if not is_over():
+                    work(is_over)
+        except TallyError as error:
+            future.set_exception(error)
         except Exception as error:
             LOG.exception("a transfer failed")
-            raise UnavailableError(str(error)) from error
-        finally:
-            self._done()
+            future.set_exception(UnavailableError(str(error)))
+        else:
+            future.set_result(None)
+        self._done()
 
     def _upload(self, task: bytes, root: bytes, is_over: Callable[[], bool]) -> None:
         def missing() -> None:

@@ -124,7 +124,11 @@ def join(  # noqa: PLR0913 - one call, many options
             completed=completed,
             genesis=seat.engine.head.chain.hex(),
             model_root=row.model.root.hex() if row is not None and row.model else "",
-            model_file=out / "model.safetensors" if has_model else None,
-            bundle=out / "run.tally" if ended else None,
+            model_file=_existing(out / "model.safetensors") if has_model else None,
+            bundle=_existing(out / "run.tally") if ended else None,
             metrics_file=out / "metrics.csv",
         )
+
+
+def _existing(path: Path) -> Path | None:
+    return path if path.exists() else None

@@ -124,7 +124,7 @@ class Member:
         return self._awaits or any(desk.is_training for desk in self._desks.values())
 
     def step(self, *, together: bool = False) -> int:
-        """Look at the ledger's newest state and submit what is owed; return how much that was.
+        """Look at the ledger's newest state and submit what is owed; return how much was taken.
 
         What goes wrong with one task costs a turn in that task and nothing in any other.
 
@@ -152,7 +152,7 @@ class Member:
             return 0
         for message, marks in owed:
             self._outbox.send(message, marks)
-        return len(owed)
+        return 0 if self._outbox.found_no_room else len(owed)
 
     def _takes_part(self, view: TaskView) -> bool:
         named = self._habits.only in {"", view.terms.name}
@@ -452,6 +452,11 @@ class Member:
     def waits(self) -> bool:
         """Whether something it sent is not in a block yet."""
         return self._outbox.waits
+
+    @property
+    def found_no_room(self) -> bool:
+        """Whether something it had to say was not taken: it is said again by the next `step`."""
+        return self._outbox.found_no_room
 
     def rekey(self, identity: Identity) -> None:
         """Work with another key of the same member from now on."""

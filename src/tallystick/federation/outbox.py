@@ -59,6 +59,7 @@ class Outbox:
         self._nonce = 0
         self._waiting: dict[bytes, _Waiting] = {}
         self._refused: Counter[Hashable] = Counter()
+        self.found_no_room = False  # since `settle` was last called
 
     @property
     def waits(self) -> bool:
@@ -73,6 +74,7 @@ class Outbox:
 
     def settle(self) -> None:
         """See what became of what waits; hand in again what may be lost."""
+        self.found_no_room = False
         for tx_hash, waiting in tuple(self._waiting.items()):
             outcome = self._engine.outcome(tx_hash)
             if outcome is None and self._still_waits(waiting):
@@ -134,6 +136,7 @@ class Outbox:
         except RetryLaterError as error:
             if not said:
                 raise
+            self.found_no_room = True
             LOG.info("%s waits: %s", self._identity.member, error)
         else:
             self._nonce = nonce
@@ -150,6 +153,7 @@ class Outbox:
         except RejectedError:
             return False
         except RetryLaterError:
+            self.found_no_room = True
             return True
         waiting.height = head
         return True

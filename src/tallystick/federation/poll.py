@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Poll"]
 
 WAIT_SECONDS = 20.0
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 30.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
 
 
 class Poll:
@@ -77,17 +77,16 @@ class Poll:
             if self._ended.is_set():
                 return
             self._asked.clear()
+            began, wait = time.monotonic(), 0.0
             try:
-                began = time.monotonic()
                 self._answer = asked = self._engine.ask(WAIT_SECONDS)
                 pause = FIRST_PAUSE_SECONDS
                 if not asked.answer.content and time.monotonic() - began < FIRST_PAUSE_SECONDS:
-                    self._ended.wait(FIRST_PAUSE_SECONDS)  # it was asked to wait, and did not
+                    wait = FIRST_PAUSE_SECONDS  # it was asked to wait, and did not
             except TallyError as error:
-                self._answer = error
-                self._ended.wait(pause)
+                self._answer, wait = error, pause
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             except Exception as error:  # noqa: BLE001 - raised again where it is looked at
-                self._answer = UnavailableError(f"the connection failed: {error}")
-                self._ended.wait(pause)
+                self._answer, wait = UnavailableError(f"the connection failed: {error}"), pause
             self._done()
+            self._ended.wait(wait)

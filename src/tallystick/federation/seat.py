@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from tallystick.codec import decode
 from tallystick.consensus.client import NodeClient, Signer
 from tallystick.consensus.meeting import fetch_genesis
 from tallystick.consensus.remote import Remote
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from tallystick.federation.habits import Identity
     from tallystick.federation.trainer import Trainer
     from tallystick.ledger.genesis import Genesis
+    from tallystick.ledger.state import State
 
 __all__ = ["Progress", "Seat", "Wishes"]
 
@@ -54,6 +57,7 @@ WORK = "member"  # the folder of what a member remembers
 WAIT_SECONDS = 20.0  # for the next block
 LOOK_SECONDS = 0.05  # while a child trains
 ASK_SECONDS = 2.0  # while bytes are on their way
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0  # before something is said again
 COLLECT_SECONDS = 120.0  # without a byte, until a proof is written without what is missing
 CHECK_SECONDS = 0.5  # between two looks at whether the result can be had
 WRITE_BYTES = 1 << 20
@@ -96,10 +100,13 @@ class Seat:
         """Open the folder and catch up with the ledger."""
         self._keyring = load_keyring(home)
         self._task, self._trainer, self._wishes = task, trainer, wishes
+        _check_terms_hash(wishes.terms)
         self._told: Progress | None = None
+        self._id = b""  # of the task, once it was seen
+        self._pause = FIRST_PAUSE_SECONDS
         self._bell = threading.Event()
         self._identity: Identity | None = None
-        self.folder = home / task
+        self.folder = home / (f"{task}.task" if task == WORK or (home / task).is_file() else task)
         work = home / WORK
         work.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._witness = Witness(work / "evidence")
@@ -121,6 +128,7 @@ class Seat:
             self._metrics = SiteMetrics(
                 self.folder / "metrics.csv", self._keyring.name, trainer, self._client
             )
+            opened.callback(self._metrics.close)
             self._opened = opened.pop_all()
 
     def _follow(self, work: Path, opened: ExitStack) -> Remote:
@@ -130,12 +138,21 @@ class Seat:
         founded = _genesis(store, self._client, self._wishes.genesis)
         engine = Remote(store, self._client, founded, self._witness)
         try:
-            engine.catch_up()
+            self._catch_up(engine)
         except UnavailableError as error:
             if not engine.head.height:  # nothing is known yet: perhaps a wrong address
                 raise
             LOG.warning("%s; going on with what is known", error)
         return engine
+
+    def _catch_up(self, engine: Remote) -> int:
+        """Fetch every block there is, from a node that does not lie; return how many were new."""
+        while True:
+            try:
+                return engine.catch_up()
+            except LyingNodeError:  # which the witness has logged
+                if self._client.none_left:
+                    raise
 
     def _sit_down(self, identity: Identity, work: Path) -> Member:
         habits = Habits(
@@ -163,10 +180,14 @@ class Seat:
 
     @property
     def row(self) -> TaskRow | None:
-        """The task's row, `None` before it is proposed."""
+        """The task's row, `None` before it is proposed.
+
+        One that was aborted has lost its name, and is still the one this member took part in.
+        """
         state = self.engine.state
-        task = state.get(NAMES, self._task)
-        return None if task is None else state.get(TASKS, task)
+        if not self._id:
+            self._id = state.get(NAMES, self._task) or _ended(state, self._task)
+        return state.get(TASKS, self._id) if self._id else None
 
     @property
     def completed(self) -> int:
@@ -201,18 +222,23 @@ class Seat:
             self._wait()
 
     def _is_at_work(self) -> bool:
-        if self.member.busy or self.member.waits or self.courier.is_busy:
+        if self.member.busy or self.member.waits or self.courier.is_busy or self._metrics.is_busy:
             return True
-        return self.engine.catch_up() > 0
+        return self._catch_up(self.engine) > 0
 
     def _wait(self) -> None:
         """Return when there is something to look at."""
         self._poll.ask()
+        if self.member.found_no_room:  # somebody is busy, or away: not to be asked all the time
+            time.sleep(self._pause)
+            self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+            return
+        self._pause = FIRST_PAUSE_SECONDS
         wake = self.member.wake
         seconds = WAIT_SECONDS
         if wake is not None:
             seconds = min(seconds, max(LOOK_SECONDS, (wake - self.engine.now) / 1000))
-        if self.member.busy:
+        if self.member.busy or self._metrics.is_busy:
             seconds = LOOK_SECONDS
         elif self.courier.is_waiting:  # for something that failed, to be tried again
             seconds = min(seconds, 4 * LOOK_SECONDS)
@@ -224,17 +250,17 @@ class Seat:
         try:
             self._poll.take()
         except LyingNodeError:  # which the witness has logged
-            if self._client.is_alone:
+            if self._client.none_left:
                 raise
         except UnavailableError as error:
-            LOG.warning("%s; trying again", error)
+            LOG.warning("%s%s; trying again", error, f" ({error.hint})" if error.hint else "")
 
     def _step(self) -> int:
         """Do what is owed; return how much that was."""
         try:
             return self.member.step()
         except LyingNodeError:
-            if self._client.is_alone:
+            if self._client.none_left:
                 raise
             return 0
 
@@ -296,7 +322,7 @@ class Seat:
         whole = self._collect(row.id, wanted)
         if row.model is not None and self.blobs.has(row.model.root):
             _write_file(self.folder / "model.safetensors", self.blobs, row.model.root)
-            self._metrics.take(self.engine.state, row, self.blobs)
+            self._metrics.finish(self.engine.state, row, self.blobs)
         if not whole:
             LOG.warning("some updates cannot be had: the bundle is written without them")
         has_model = row.model is not None and self.blobs.has(row.model.root)
@@ -333,6 +359,22 @@ class Seat:
                 return
             self._bell.wait(LOOK_SECONDS)
             self._bell.clear()
+
+
+def _check_terms_hash(text: str) -> None:
+    if text and not re.fullmatch("[0-9a-f]{64}", text):
+        msg = f"terms '{text[:80]}': a hash of 64 lower-case hex digits"
+        raise ConfigError(msg, hint="as `tally task show` prints it")
+
+
+def _ended(state: State, name: str) -> bytes:
+    """Return the id of a task that ended and lost this name; empty if there is none."""
+    for key, data in state.rows():
+        if key[0] == TASKS.prefix:
+            row = decode(TaskRow, data)
+            if row.name == name and row.status != "running":
+                return row.id
+    return b""
 
 
 def _genesis(store: LedgerStore, client: NodeClient, wanted: str) -> Genesis | None:

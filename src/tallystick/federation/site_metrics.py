@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import logging
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from tallystick.federation.arrays import TrainerError
+from tallystick.federation.arrays import Arrays, TrainerError
+from tallystick.federation.child import Child, Facts
 from tallystick.federation.desk import settings_of, training_seed
 from tallystick.federation.metrics import longest_turn
 from tallystick.federation.trainer import evaluate_once
@@ -46,28 +48,66 @@ class SiteMetrics:
         self._client = client
         self._rows = read_metrics(path)
         self._since = (time.monotonic(), client.sent, client.received)
+        self._child: Child | None = None
+        self._number = 0  # of the round whose model it evaluates
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a model is being evaluated, in a process of its own."""
+        return self._child is not None
 
     def take(self, state: State, row: TaskRow, blobs: FileBlobs) -> bool:
-        """Evaluate the newest completed round's model, unless it has a line; return whether."""
+        """Have the newest completed round's model evaluated; return whether a line came of it.
+
+        It never waits: a round's windows go on meanwhile.
+        """
+        if self._child is not None:
+            return self._child.is_ready and self._collect()
+        self._begin(state, row, blobs)
+        return False
+
+    def finish(self, state: State, row: TaskRow, blobs: FileBlobs) -> None:
+        """Wait for the line of the last completed round."""
+        for _ in range(2):  # one may be under way for an earlier round
+            self._begin(state, row, blobs)
+            self._collect()
+
+    def close(self) -> None:
+        """End what is under way."""
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+    def _begin(self, state: State, row: TaskRow, blobs: FileBlobs) -> None:
         terms = state.get(TERMS, row.id)
         number = row.completed[-1] if row.completed else 0
-        if terms is None or terms.model is None or row.model is None:
-            return False
+        if self._child is not None or terms is None or terms.model is None or row.model is None:
+            return
         if not number or str(number) in self._rows or not blobs.has(row.model.root):
-            return False
+            return
         arrays = open_model(blobs.open(row.model.root), terms.model.parameters).arrays()
         seed = training_seed(row.id, number, self._member)
         config = {**settings_of(terms), "round": number, "seed": seed, "member": self._member}
+        arguments = (self._trainer, arrays, config)
+        self._number = number
+        self._child = Child(_evaluate, arguments, limit_seconds=longest_turn(terms))
+
+    def _collect(self) -> bool:
+        """Write the line of the model that is evaluated, once that is done."""
+        child, self._child = self._child, None
+        if child is None:
+            return False
+        values: dict[str, float] = {}
+        count = 0
         try:
-            limit = longest_turn(terms)
-            values, count = evaluate_once(self._trainer, arrays, config, limit_seconds=limit)
+            _, facts = child.result()
+            values, count = facts["metrics"], facts["num_examples"]
         except TrainerError as error:
             LOG.warning("%s cannot evaluate: %s", self._member, error)
-            values, count = {}, 0
         now = (time.monotonic(), self._client.sent, self._client.received)
         since, self._since = self._since, now
-        self._rows[str(number)] = {
-            "round": str(number),
+        self._rows[str(self._number)] = {
+            "round": str(self._number),
             "member": self._member,
             "examples": str(count),
             "seconds": f"{now[0] - since[0]:.3f}",
@@ -87,6 +127,11 @@ class SiteMetrics:
             writer.writeheader()
             writer.writerows(self._rows[key] for key in sorted(self._rows, key=int))
         temporary.replace(self._path)
+
+
+def _evaluate(trainer: Trainer, arrays: Arrays, config: Mapping[str, Any]) -> tuple[Arrays, Facts]:
+    values, count = evaluate_once(trainer, arrays, config)
+    return {}, {"metrics": values, "num_examples": count}
 
 
 def read_metrics(path: Path) -> dict[str, dict[str, str]]:

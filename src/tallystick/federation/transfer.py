@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tallystick.codec import encode
 from tallystick.consensus.client import RefusedError, number_of
-from tallystick.consensus.wire import API, PIECE_BYTES
+from tallystick.consensus.wire import API, PIECE_BYTES, SIZE_HEADER
 from tallystick.consensus.witness import LyingNodeError
 from tallystick.crypto.hashes import CHUNK_BYTES, chunk_count, root_of_chunks
 from tallystick.errors import TallyError, UnavailableError, VerificationError
@@ -124,10 +124,11 @@ class Transfers:
         self, url: str, task: bytes, root: bytes, size: int, is_over: Callable[[], bool]
     ) -> None:
         target = _target(task, root)
-        listed = self._client.ask("GET", f"{target}/chunks", signed=True, at=url).content
-        found = size
+        answer = self._client.ask("GET", f"{target}/chunks", signed=True, at=url)
+        listed, found = answer.content, size
         if not size or not _is_root(root, size, listed):  # whoever recorded the size may be wrong
-            found = self._size_at(url, target)[1]
+            found = number_of(answer.headers.get(SIZE_HEADER, ""))
+            found = found if found > 0 else self._size_at(url, target)[1]
             if not 0 < found <= MOST_BLOB_BYTES:
                 msg = f"{url} does not say how long blob {root.hex()[:12]} is"
                 raise UnavailableError(msg)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from tallystick.codec import encode
-from tallystick.consensus.wire import PIECE_BYTES, Held
+from tallystick.consensus.wire import PIECE_BYTES, SIZE_HEADER, Held
 from tallystick.crypto.hashes import CHUNK_BYTES
 from tallystick.errors import ConfigError, UnavailableError
 from tallystick.ledger.collect.rows import TASKS
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["chunks", "get_blob", "put_blob"]
 
 OCTETS = "application/octet-stream"
+HANDS = CapacityLimiter(16)  # so that bytes hold up nothing else
 
 
 async def put_blob(service: Service, request: Request) -> Response:
@@ -45,7 +45,7 @@ async def put_blob(service: Service, request: Request) -> Response:
     _check_size(service, terms, task, root, size)
     try:
         held = await to_thread.run_sync(
-            _append, service, (task, root, size, visitor.member), offset, body
+            _append, service, (task, root, size, visitor.member), offset, body, limiter=HANDS
         )
     except OffsetError as error:
         raise HttpError(409, "other-offset", str(error), offset=error.offset) from error
@@ -59,7 +59,7 @@ async def put_blob(service: Service, request: Request) -> Response:
     service.metrics.blob_bytes.labels("in").inc(len(body))
     document: dict[str, object] = {"ok": True, "offset": held, "complete": held == size}
     if held == size:
-        word = Held(task, root, size, time.time_ns() // 1_000_000)
+        word = Held(task, root, size, service.clerk.now)
         document["held"] = encode(word).hex()
         document["signature"] = service.sign_held(word).hex()
     return JSONResponse(document)
@@ -86,9 +86,9 @@ def _append(service: Service, blob: tuple[bytes, bytes, int, str], offset: int, 
 async def get_blob(service: Service, request: Request) -> Response:
     """Answer a blob, or a range of it."""
     task, root = await _asked(service, request)
-    size = await to_thread.run_sync(_size, service, task, root)
+    size = await to_thread.run_sync(_size, service, task, root, limiter=HANDS)
     start, length = range_in(request, size)
-    pieces = await to_thread.run_sync(service.shelf.read, task, root, start, length)
+    pieces = await to_thread.run_sync(service.shelf.read, task, root, start, length, limiter=HANDS)
     headers = {"Accept-Ranges": "bytes", "Content-Length": str(length)}
     status = 200
     if length != size:
@@ -102,9 +102,10 @@ async def get_blob(service: Service, request: Request) -> Response:
 async def chunks(service: Service, request: Request) -> Response:
     """Answer the hashes of a blob's chunks, 32 bytes each, so that each can be checked."""
     task, root = await _asked(service, request)
-    await to_thread.run_sync(_size, service, task, root)
-    leaves = await to_thread.run_sync(service.shelf.leaves, task, root)
-    return Response(b"".join(leaves), media_type=OCTETS)
+    size = await to_thread.run_sync(_size, service, task, root, limiter=HANDS)
+    leaves = await to_thread.run_sync(service.shelf.leaves, task, root, limiter=HANDS)
+    headers = {SIZE_HEADER: str(size)}
+    return Response(b"".join(leaves), headers=headers, media_type=OCTETS)
 
 
 async def _asked(service: Service, request: Request) -> tuple[bytes, bytes]:

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 from tallystick.codec import encode
 from tallystick.consensus.wire import Acknowledgement, blocks_in, frame
-from tallystick.errors import TallyError, UnavailableError
+from tallystick.errors import ConfigError, TallyError, UnavailableError
 from tallystick.ledger.collect.rows import LIVE, STAGES, TASKS, TERMS
+from tallystick.node.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tallystick.consensus.solo import Solo
     from tallystick.errors import RejectedError
     from tallystick.ledger.block import Block, Header
+    from tallystick.ledger.kernel import Outcome
     from tallystick.ledger.receipt import Receipt
     from tallystick.storage.sqlite import LedgerStore
 
@@ -37,6 +39,7 @@ LOG = logging.getLogger(__name__)
 BATCH_SECONDS = 0.02
 MOST_AT_ONCE = 256  # transactions written to disk together
 KEPT_BLOCKS = 256  # newest blocks, kept in memory for those who follow
+MOST_KEPT_BYTES = 1 << 24  # of them together
 MOST_SENT_BYTES = 1 << 23  # of blocks in one answer
 IDLE_SECONDS = 1.0
 RETRY_SECONDS = 1.0
@@ -62,13 +65,22 @@ class Clerk:
         The same ledger, opened once more for those who only read.
     batch_seconds
         How long the first transaction of a block waits for others.
+    new_secret
+        Asked for the key that seals when the ledger has replaced the one in use.
     """
 
     def __init__(
-        self, engine: Solo, reader: LedgerStore, *, batch_seconds: float = BATCH_SECONDS
+        self,
+        engine: Solo,
+        reader: LedgerStore,
+        *,
+        batch_seconds: float = BATCH_SECONDS,
+        new_secret: Callable[[], bytes] | None = None,
     ) -> None:
         """Work from `start` on."""
         self.engine = engine
+        self.clock = Clock(engine.head.time)
+        self._new_secret = new_secret
         self.lock = threading.RLock()
         self.failure: BaseException | None = None
         self._reader = reader
@@ -99,7 +111,7 @@ class Clerk:
     @property
     def now(self) -> int:
         """Milliseconds since 1970, and never before the head."""
-        return max(self.engine.head.time, time.time_ns() // 1_000_000)
+        return max(self.engine.head.time, self.clock.now())
 
     def listen(self, listener: Callable[[int], None]) -> None:
         """Call ``listener`` with the height after every block, from the clerk's thread."""
@@ -213,6 +225,10 @@ class Clerk:
             for each in batch:
                 each.answer.set_exception(error)
             return False
+        except BaseException:
+            for each in batch:
+                each.answer.set_exception(UnavailableError("the node failed: its log says why"))
+            raise
         for each, answer in zip(batch, answers, strict=True):
             if isinstance(answer, TallyError):
                 each.answer.set_exception(answer)
@@ -225,7 +241,7 @@ class Clerk:
         """Seal what waits, or with ``empty`` even nothing; return whether a block came of it."""
         try:
             with self.lock:
-                sealed = self.engine.seal(self.now) if empty else self.engine.seal_pending(self.now)
+                sealed = self._seal_now(empty=empty)
                 block = self.engine.newest if sealed is not None else None
         except UnavailableError as error:  # the disk: nothing was written
             LOG.error("no block was sealed: %s", error)  # noqa: TRY400 - no bug of ours
@@ -236,9 +252,22 @@ class Clerk:
         self._keep(block)
         return True
 
+    def _seal_now(self, *, empty: bool) -> Outcome | None:
+        seal = self.engine.seal if empty else self.engine.seal_pending
+        try:
+            return seal(self.now)
+        except ConfigError:  # the key is none that seals: perhaps it was replaced
+            if self._new_secret is None:
+                raise
+            self.engine.rekey(self._new_secret())
+            LOG.warning("the sealer's key was replaced: blocks are sealed with the new one")
+            return seal(self.now)
+
     def _keep(self, block: Block) -> None:
         height = block.header.height
         self._recent.append((height, frame(encode(block))))
+        while sum(len(data) for _, data in self._recent) > MOST_KEPT_BYTES:
+            self._recent.popleft()
         LOG.debug("sealed block %d with %d transactions", height, len(block.transactions))
         for listener in self._listeners:
             listener(height)

@@ -16,6 +16,7 @@ from tallystick.consensus.wire import REQUEST_HEADER, SIGNATURE_HEADER, is_signe
 from tallystick.errors import DecodeError, TallyError
 from tallystick.ledger.collect.rows import TASKS, TERMS
 from tallystick.ledger.contracts import members
+from tallystick.node.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,11 +91,12 @@ class Gate:
         The hash of the ledger that requests have to be made for.
     """
 
-    def __init__(self, genesis: bytes, limits: Limits) -> None:
+    def __init__(self, genesis: bytes, limits: Limits, clock: Clock | None = None) -> None:
         """Let nobody in who asked before this moment: what was used then is not known any more."""
         self._genesis = genesis
         self._rate = limits.requests_per_second
-        self._opened = _now()
+        self._clock = clock or Clock()
+        self._opened = self._clock.now()
         self._used: dict[bytes, int] = {}  # numbers used once, with their requests' time
         self._purged = self._opened
         self._buckets: dict[str, tuple[float, float]] = {}
@@ -154,7 +156,7 @@ class Gate:
             raise HttpError(429, "retry-later", msg, hint="ask again in a second")
 
     def _check_once(self, at: int, once: bytes) -> None:
-        now = _now()
+        now = self._clock.now()
         with self._lock:
             if now - self._purged > STALE_MILLISECONDS:
                 oldest = now - 2 * STALE_MILLISECONDS
@@ -175,14 +177,10 @@ def terms_for(state: State, task: bytes, visitor: Visitor) -> Terms:
     Raises
     ------
     HttpError
-        404: there is no such task, or the member has no part in it; strangers learn nothing.
+        403: there is no such task, or the member has no part in it; strangers learn nothing.
     """
     terms = state.get(TERMS, task)
     if terms is None or state.get(TASKS, task) is None or visitor.member not in terms.parties:
         msg = f"'{visitor.member}' has no part in a task {task.hex()[:12]}"
         raise HttpError(403, "no-part", msg)
     return terms
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

@@ -125,12 +125,17 @@ def open_home(folder: Path, *, host: str | None = None, port: int | None = None)
         storage_key = sha256("blob-storage", keyring.salt) if settings.encrypt else b""
         shelf = Shelf(folder / BLOBS, key=storage_key, quota_bytes=settings.quota_bytes)
         opened.callback(shelf.close)
-        clerk = Clerk(engine, reader, batch_seconds=settings.batch_milliseconds / 1000)
+        clerk = Clerk(
+            engine,
+            reader,
+            batch_seconds=settings.batch_milliseconds / 1000,
+            new_secret=lambda: _new_secret(engine, genesis, folder),
+        )
         opened.callback(clerk.stop)
         bell = Bell(engine.head.height, settings.connections * 3 // 4)
         clerk.listen(bell.ring)
-        gate = Gate(engine.kernel.chain, Limits(settings.requests_per_second))
-        service = Service(clerk, shelf, gate, bell, Metrics(clerk), secret)
+        gate = Gate(engine.kernel.chain, Limits(settings.requests_per_second), clerk.clock)
+        service = Service(clerk, shelf, gate, bell, Metrics(clerk))
         return Home(folder, settings, genesis, service, opened.pop_all())
 
 
@@ -139,6 +144,12 @@ def _secret_for(store: LedgerStore, genesis: Genesis, keyring: Keyring) -> bytes
     state = Solo(store, genesis).state
     wanted = sealing_keys(state, genesis.sealer)
     return _among(genesis, keyring, wanted)
+
+
+def _new_secret(engine: Solo, genesis: Genesis, folder: Path) -> bytes:
+    """Return the secret that seals now, from the key folder as it is now."""
+    wanted = sealing_keys(engine.state, genesis.sealer)
+    return _among(genesis, load_keyring(_key_folder(folder)), wanted)
 
 
 def _sealing_secret(genesis: Genesis, keyring: Keyring) -> bytes:

@@ -242,7 +242,7 @@ def _finish(
     service: Service, request: Request, path: str, response: Response, started: float
 ) -> Response:
     taken = time.monotonic() - started
-    response.headers[TIME_HEADER] = str(time.time_ns() // 1_000_000)
+    response.headers[TIME_HEADER] = str(service.clerk.now)
     response.headers["X-Content-Type-Options"] = "nosniff"
     if response.status_code in BODY_IS_LEFT or _has_two_lengths(request):
         response.headers["Connection"] = "close"  # what follows would be read as a request

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +30,6 @@ class Service:
 
     Attributes
     ----------
-    secret
-        The sealer's key, which also signs what the node gives its word for.
     sightings
         The newest block each member has checked, as it last said.
     seen
@@ -44,7 +41,6 @@ class Service:
     gate: Gate
     bell: Bell
     metrics: Metrics
-    secret: bytes
     sightings: dict[str, Sighting] = field(default_factory=dict[str, Sighting])
     seen: dict[str, int] = field(default_factory=dict[str, int])
     _tasks: tuple[bytes, list[dict[str, Any]]] | None = None
@@ -61,15 +57,15 @@ class Service:
 
     def note(self, member: str) -> None:
         """Remember that a member is there."""
-        self.seen[member] = time.time_ns() // 1_000_000
+        self.seen[member] = self.clerk.now
 
     def sign_acknowledgement(self, given: Acknowledgement) -> bytes:
         """Return the node's word that it took a transaction."""
-        return _sign_acknowledgement(given, self.secret, self.chain)
+        return _sign_acknowledgement(given, self.clerk.engine.secret, self.chain)
 
     def sign_held(self, held: Held) -> bytes:
         """Return the node's word that it keeps a blob."""
-        return _sign_held(held, self.secret, self.chain)
+        return _sign_held(held, self.clerk.engine.secret, self.chain)
 
     def status(self) -> dict[str, Any]:
         """Return what the node says of itself."""

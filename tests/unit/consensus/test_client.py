@@ -61,7 +61,7 @@ def test_an_answer_names_the_address_as_it_was_given(port):
         assert answer.url == client.url == url
         assert answer.headers["Seen"] == "bytes=5-"
         client.bar(answer.url)
-        assert client.is_alone
+        assert client.none_left
         with pytest.raises(UnavailableError, match="no node is left"):
             client.ask("GET", "/here")
 

@@ -66,7 +66,7 @@ def test_what_was_true_before_a_lie_is_kept_and_the_node_is_asked_no_more(liar, 
         member.engine.follow()
 
     assert member.engine.head == second.header
-    assert member.client.is_alone
+    assert member.client.none_left
     assert len(node.asked) == asked
 
 
@@ -188,7 +188,7 @@ def test_history_that_was_replaced_is_named_with_both_seals(kept, beyond, liar, 
     assert one != other
     assert one.height == other.height
     assert one.chain == other.chain == member.engine.kernel.chain
-    assert member.client.is_alone
+    assert member.client.none_left
 
 
 def test_a_fork_whose_beginning_is_hidden_is_named_by_two_seals_that_do_not_fit(
@@ -263,7 +263,7 @@ def test_two_members_shown_different_histories_each_find_it_out(liar, follower, 
         one, other = is_sealed(evidence["one"]), is_sealed(evidence["other"])
         assert one.height == other.height == 3
         assert one != other
-        assert member.client.is_alone
+        assert member.client.none_left
         assert pair[0].name in lie.args[0] or pair[1].name in lie.args[0]
 
 
@@ -340,7 +340,7 @@ def test_a_transaction_acknowledged_and_left_out_is_named_with_the_nodes_word(so
     assert is_acknowledged(word, signature, PUBLIC, member.engine.kernel.chain)
     assert bytes.fromhex(evidence["transaction"]) == tx.wire
     assert is_sealed(evidence["head"]).height == 7
-    assert member.client.is_alone
+    assert member.client.none_left
 
 
 def test_slowness_and_what_the_ledger_refuses_accuse_nobody(soon, liar, follower):

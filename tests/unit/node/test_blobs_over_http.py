@@ -45,7 +45,7 @@ def test_what_goes_in_comes_out_and_the_node_gives_its_word(node, blob):
     held = decode(Held, bytes.fromhex(document["held"]))
     signature = bytes.fromhex(document["signature"])
 
-    assert is_held(held, signature, keys.public_of(node.service.secret), node.service.chain)
+    assert is_held(held, signature, keys.public_of(node.clerk.engine.secret), node.service.chain)
     assert (held.root, held.size) == (ROOT, SIZE)
     assert node.ask("GET", blob, who="north").body == DATA
     assert node.ask("HEAD", blob).headers["content-length"] == str(SIZE)

@@ -88,7 +88,7 @@ def test_what_was_signed_before_the_node_started_is_refused(node):
 
 def test_a_replay_is_refused_for_as_long_as_its_time_is_near(node, monkeypatch):
     clock = [now() + 10]
-    monkeypatch.setattr(gate, "_now", lambda: clock[0])
+    monkeypatch.setattr(node.service.gate._clock, "now", lambda: clock[0])
     tx = node.tx()
     headers = node.headers("POST", SUBMIT, tx.wire, at=clock[0] + gate.STALE_MILLISECONDS)
     assert node.ask("POST", SUBMIT, tx.wire, signed=False, headers=headers).status == 202

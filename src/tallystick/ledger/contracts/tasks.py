@@ -74,11 +74,15 @@ def handle_propose(state: State, context: Context, message: ProposeTask) -> tupl
     """Check the terms and open the approval they need."""
     terms = message.terms
     if terms.owner != context.sender:
-        raise NotOwnerError
+        msg = f"the terms name '{terms.owner}' as owner, who is not the sender"
+        raise NotOwnerError(msg)
     task = task_id(terms)
     live = state.get(LIVE) or ()
-    if state.get(TASKS, task) is not None or state.get(NAMES, terms.name) is not None:
+    if state.get(NAMES, terms.name) is not None:
         msg = f"a task named '{terms.name}' exists already"
+        raise BadTermsError(msg)
+    if state.get(TASKS, task) is not None:
+        msg = "the very same terms were put before, and ended; change something in them"
         raise BadTermsError(msg)
     own = sum(_owner(state, other) == terms.owner for other in live)
     active = active_members(state)
@@ -147,7 +151,8 @@ def handle_close(state: State, context: Context, message: CloseTask) -> tuple[Ev
     """End a task after the running round."""
     cursor = _take(state, context, message.task)
     if context.sender != cursor.row.owner:
-        raise NotOwnerError
+        msg = f"'{cursor.row.owner}' owns the task, not '{context.sender}'"
+        raise NotOwnerError(msg)
     cursor.change(closing=True)
     cursor.save()
     return (Event("closing", message.task.hex()),)
