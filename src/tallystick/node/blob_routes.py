@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from anyio import CapacityLimiter, to_thread
@@ -11,7 +12,6 @@ from tallystick.codec import encode
 from tallystick.consensus.wire import PIECE_BYTES, SIZE_HEADER, Held
 from tallystick.crypto.hashes import CHUNK_BYTES
 from tallystick.errors import ConfigError, UnavailableError
-from tallystick.ledger.collect.rows import TASKS
 from tallystick.node.asking import admit, hash_in, number_in, range_in, read_body
 from tallystick.node.gate import HttpError, terms_for
 from tallystick.storage.shelf import OffsetError
@@ -19,14 +19,13 @@ from tallystick.storage.shelved import WrongBytesError
 from tallystick.storage.slots import QuotaError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from starlette.requests import Request
 
-    from tallystick.ledger.terms import Terms
     from tallystick.node.service import Service
 
-__all__ = ["chunks", "get_blob", "put_blob"]
+__all__ = ["chunks", "get_blob", "put_blob", "put_chunks"]
 
 OCTETS = "application/octet-stream"
 HANDS = CapacityLimiter(16)  # so that bytes hold up nothing else
@@ -41,21 +40,11 @@ async def put_blob(service: Service, request: Request) -> Response:
         msg = f"{len(body)} bytes at {offset} are no whole chunks of a blob of {size} bytes"
         raise HttpError(400, "bad-input", msg)
     visitor = admit(service, request, body)
-    terms = terms_for(service.state, task, visitor)
-    _check_size(service, terms, task, root, size)
-    try:
+    terms_for(service.state, task, visitor)
+    with _refusing():
         held = await to_thread.run_sync(
             _append, service, (task, root, size, visitor.member), offset, body, limiter=HANDS
         )
-    except OffsetError as error:
-        raise HttpError(409, "other-offset", str(error), offset=error.offset) from error
-    except QuotaError as error:
-        facts = {"used": error.used, "quota": error.quota}
-        raise HttpError(413, "quota-exceeded", str(error), hint=error.hint, **facts) from error
-    except WrongBytesError as error:
-        raise HttpError(422, "wrong-bytes", str(error)) from error
-    except ConfigError as error:
-        raise HttpError(400, "bad-input", str(error), hint=error.hint) from error
     service.metrics.blob_bytes.labels("in").inc(len(body))
     document: dict[str, object] = {"ok": True, "offset": held, "complete": held == size}
     if held == size:
@@ -65,14 +54,33 @@ async def put_blob(service: Service, request: Request) -> Response:
     return JSONResponse(document)
 
 
-def _check_size(service: Service, terms: Terms, task: bytes, root: bytes, size: int) -> None:
-    """Refuse to begin a model of another size than the ledger says it has."""
-    row = service.state.get(TASKS, task)
-    models = (terms.model, *((row.model, row.draft) if row is not None else ()))
-    for model in models:
-        if model is not None and model.root == root and model.size != size:
-            msg = f"the ledger says that model {root.hex()} has {model.size} bytes, not {size}"
-            raise HttpError(400, "bad-input", msg)
+async def put_chunks(service: Service, request: Request) -> Response:
+    """Take the hashes of a blob's chunks before they come, so that nobody can send others."""
+    task, root = hash_in(request, "task"), hash_in(request, "root")
+    size = number_in(request, "size", None)
+    body = await read_body(request, PIECE_BYTES)
+    visitor = admit(service, request, body)
+    terms_for(service.state, task, visitor)
+    plan = service.shelf.plan
+    with _refusing():
+        held = await to_thread.run_sync(plan, task, root, size, visitor.member, body, limiter=HANDS)
+    return JSONResponse({"ok": True, "offset": held, "complete": held == size})
+
+
+@contextmanager
+def _refusing() -> Generator[None]:
+    """Say over HTTP why a shelf refuses."""
+    try:
+        yield
+    except OffsetError as error:
+        raise HttpError(409, "other-offset", str(error), offset=error.offset) from error
+    except QuotaError as error:
+        facts = {"used": error.used, "quota": error.quota}
+        raise HttpError(413, "quota-exceeded", str(error), hint=error.hint, **facts) from error
+    except WrongBytesError as error:
+        raise HttpError(422, "wrong-bytes", str(error)) from error
+    except ConfigError as error:
+        raise HttpError(400, "bad-input", str(error), hint=error.hint) from error
 
 
 def _append(service: Service, blob: tuple[bytes, bytes, int, str], offset: int, body: bytes) -> int:

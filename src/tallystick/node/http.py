@@ -140,6 +140,15 @@ ROUTES: tuple[Entry, ...] = (
         query=(("offset", "where the chunk begins"), ("size", "of the whole blob, in bytes")),
         takes=OCTETS,
     ),
+    Entry(
+        "PUT",
+        f"{BLOB}/chunks",
+        blob_routes.put_chunks,
+        "Say which chunks a blob has before they come, by their hashes, 32 bytes each.",
+        signed=True,
+        query=(("size", "of the whole blob, in bytes"),),
+        takes=OCTETS,
+    ),
     Entry("GET", BLOB, blob_routes.get_blob, "A blob or a range.", signed=True, gives=OCTETS),
     Entry("HEAD", BLOB, blob_routes.get_blob, "Its size.", signed=True, gives=OCTETS),
     Entry(

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from tallystick.crypto.envelope import KEY_BYTES, EnvelopeError, decrypt, encrypt
-from tallystick.crypto.hashes import CHUNK_BYTES
+from tallystick.crypto.hashes import CHUNK_BYTES, chunk_count, chunk_hashes, root_of_chunks
 from tallystick.errors import ConfigError, UnavailableError
 from tallystick.storage.files import sync_folder, translated, write_new
 from tallystick.storage.lock import Lock
@@ -104,6 +104,43 @@ class Shelf:
         """Let others have the folder."""
         self._lock.close()
 
+    def plan(self, task: bytes, root: bytes, size: int, member: str, leaves: bytes) -> int:
+        """Say which chunks a blob has before they come; return the bytes of it now here.
+
+        The hashes and the size give the root, so nobody can say anything else: what another began
+        with another size or other bytes is forgotten, and only the right chunks are taken now.
+
+        Parameters
+        ----------
+        leaves
+            The hashes of all chunks, 32 bytes each.
+
+        Raises
+        ------
+        WrongBytesError
+            They are not the chunks of the root.
+        QuotaError, UnavailableError
+            As for `append`.
+        """
+        count = len(leaves) // HASH_BYTES
+        listed = [leaves[at : at + HASH_BYTES] for at in range(0, len(leaves), HASH_BYTES)]
+        if len(leaves) % HASH_BYTES or size < 1 or count != chunk_count(size):
+            raise WrongBytesError(root)
+        if root_of_chunks(listed, size) != root:
+            raise WrongBytesError(root)
+        with self._slots.held(task, root) as slot:
+            blob = self._current(slot)
+            if blob is not None and blob.complete:
+                return blob.size
+            if blob is not None and (blob.size != size or not blob.begins(leaves)):
+                self._slots.clear(slot)
+                blob = None
+            if blob is None:
+                with translated(self._folder):
+                    blob = self._slots.begin(slot, _header(size, member))
+            slot.plan = leaves
+            return blob.offset
+
     def append(
         self, task: bytes, root: bytes, size: int, member: str, offset: int, data: bytes
     ) -> int:
@@ -122,7 +159,8 @@ class Shelf:
         ConfigError
             An empty blob, no member's name, another size than at first, or no whole chunk.
         WrongBytesError
-            All bytes are here and are not those of the root; they were thrown away.
+            All bytes are here and are not those of the root; they were thrown away. Or the chunk is
+            none of the plan: nothing was stored.
         UnavailableError
             The disk is full or failed; ask for the progress and go on from there.
         """
@@ -139,6 +177,9 @@ class Shelf:
             if not data or len(data) != min(CHUNK_BYTES, size - offset):
                 msg = f"{len(data)} bytes at {offset} are no whole chunk of a blob of {size} bytes"
                 raise ConfigError(msg)
+            at = offset // CHUNK_BYTES * HASH_BYTES
+            if slot.plan and chunk_hashes(data)[0] != slot.plan[at : at + HASH_BYTES]:
+                raise WrongBytesError(root)
             if blob is None:
                 with translated(self._folder):
                     blob = self._slots.begin(slot, _header(size, member))
@@ -259,6 +300,7 @@ class Shelf:
         except (WrongBytesError, UnavailableError):
             self._slots.clear(slot)
             raise
+        slot.plan = b""
 
     def _pieces(self, task: bytes, blob: Shelved, start: int, length: int) -> Iterator[bytes]:
         try:

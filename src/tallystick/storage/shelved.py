@@ -146,6 +146,10 @@ class Shelved:
         except FileNotFoundError:
             return 0
 
+    def begins(self, leaves: bytes) -> bool:
+        """Return whether the chunks that are here are those of a list of hashes, in order."""
+        return leaves.startswith(bytes(self._sound()))
+
     def add(self, data: bytes) -> None:
         """Append the next chunk; it is here once it and its hash were written.
 

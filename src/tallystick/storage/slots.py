@@ -41,6 +41,7 @@ class Slot:
     task: bytes
     root: bytes
     blob: Shelved | None = None
+    plan: bytes = b""  # the hashes of all chunks of a blob on its way, where somebody showed them
     users: int = 0  # who hold it or wait for it
     lock: Lock = field(default_factory=Lock)
 
@@ -134,7 +135,7 @@ class Slots:
             blob.put_aside()
         else:
             blob.forget()
-        slot.blob = None
+        slot.blob, slot.plan = None, b""
         self._release((slot.task, blob.member), blob.size)
 
     def used(self, task: bytes, member: str) -> int:
