@@ -10,8 +10,10 @@ from support.pilots import row_of, start_member
 
 import tallystick as ts
 from tallystick.lab.pilot import Pilot
+from tallystick.ledger.collect.notes import Shut
 from tallystick.ledger.collect.rows import NAMES as TASKS_BY_NAME
 from tallystick.ledger.genesis import genesis_hash
+from tallystick.provenance.leaf import parse_leaf
 
 pytestmark = pytest.mark.network
 
@@ -47,6 +49,32 @@ def test_whoever_was_away_fetches_what_it_missed(tmp_path):
         )
         assert report, report.checks
         assert report.model_root == row.model.root.hex()
+
+
+def test_a_task_that_is_aborted_ends_for_whoever_took_part(tmp_path):
+    task = ts.Task(name="lapsed", recipe="standard", options={"approve_within": "5s"})
+    with Pilot(tmp_path / "pilot", NAMES, seed=9) as pilot:
+        pilot.propose(task, Site("east").initial_parameters())
+        started = [start_member(pilot, tmp_path, name, "lapsed") for name in NAMES[:2]]
+        ended = [member.wait(60) for member in started]
+        again = start_member(pilot, tmp_path, "east", "lapsed").wait(60)
+
+    assert (ended, again) == ([1, 1], 1)
+    assert "lapsed: aborted" in (tmp_path / "east.log").read_text()
+
+
+def test_a_slow_evaluation_costs_no_turn(tmp_path):
+    task = ts.Task(name="slow", recipe="standard", rounds=2, stage=STAGES)
+    with Pilot(tmp_path / "pilot", NAMES, seed=10) as pilot:
+        pilot.propose(task, Site("east").initial_parameters())
+        members = [start_member(pilot, tmp_path, name, "slow", judging=5.0) for name in NAMES]
+        ended = [member.wait(90) for member in members]
+        leaves = pilot.engine().leaves(row_of(pilot, "slow").id)
+        shut = [leaf for _, data in leaves if isinstance(leaf := parse_leaf(data), Shut)]
+
+    assert ended == [0] * len(NAMES)
+    assert len(shut) > 4
+    assert [leaf.absent for leaf in shut] == [()] * len(shut)
 
 
 def has_begun(pilot):

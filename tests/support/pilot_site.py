@@ -15,11 +15,11 @@ ROWS, COLUMNS = 200, 6
 class Site:
     """Rows that follow from the site's name; ``log`` gets a line for each training that ended."""
 
-    def __init__(self, name, log="", seconds=0.0):
+    def __init__(self, name, log="", seconds=0.0, judging=0.0):
         generator = np.random.default_rng(zlib.crc32(name.encode()))
         self.x = generator.standard_normal((ROWS, COLUMNS))
         self.y = (self.x @ np.arange(1, COLUMNS + 1) > 0).astype(float)
-        self.log, self.seconds = log, seconds
+        self.log, self.seconds, self.judging = log, seconds, judging
 
     def initial_parameters(self):
         return {"bias": np.zeros(1, np.float32), "weights": np.zeros(COLUMNS, np.float32)}
@@ -45,5 +45,6 @@ class Site:
         yield {"weights": self.x * step, "bias": step}
 
     def evaluate(self, parameters, config):
+        time.sleep(self.judging)
         said = self.x @ parameters["weights"] + parameters["bias"] > 0
         return {"accuracy": float((said == self.y).mean())}, ROWS

@@ -113,10 +113,10 @@ def rotate(
         found = rotate_key(acting, key, cast("Role", role))
         facts = _facts(acting)
     if found.seals:
-        warn("this key seals the ledger's blocks: start the node again, or it seals no more")
+        warn("this key seals the ledger's blocks: the node takes it up from its key folder")
     if json:
         made = {"member": acting.name, "role": role, "index": found.index, "public": found.public}
-        print_document({**facts, **made, "restart_node": found.seals})
+        print_document({**facts, **made, "seals": found.seals})
         return
     say(f"{role:<12} {found.public.hex()}  (key {found.index} of {acting.name})")
     say(f"secret       in {key}: keep a copy of the key file as it is now")

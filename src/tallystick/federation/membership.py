@@ -72,7 +72,7 @@ class Voted:
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """A new key on the ledger; ``seals`` says whether the node has to be started again for it."""
+    """A new key on the ledger; ``seals`` says whether blocks are sealed with it from now on."""
 
     role: Role
     index: int

@@ -65,7 +65,7 @@ def admit(service: Service, request: Request, body: bytes = b"") -> Visitor:
     gate = service.gate
     target = target_of(request)
     visitor = gate.admit(service.state, request.method, target, request.headers, body)
-    gate.check_rate(visitor.member)
+    gate.check_rate(f"member {visitor.member}")
     service.note(visitor.member)
     return visitor
 

@@ -201,7 +201,7 @@ def _endpoint(service: Service, path: str) -> Callable[[Request], Awaitable[Resp
         try:
             _check_length(request)
             if not (entry.signed and SIGNATURE_HEADER in request.headers):
-                service.gate.check_rate(_address(request))  # else counted by member
+                service.gate.check_rate(f"address {_address(request)}")  # else counted by member
             response = await entry.handler(service, request)
         except TallyError as error:
             response = _refusal(service, _unless_often(service, request, error))
@@ -218,7 +218,7 @@ def _unless_often(service: Service, request: Request, error: TallyError) -> Tall
     """Return the refusal; one without a right to ask counts for the address it came from."""
     if isinstance(error, HttpError) and error.status == UNAUTHORISED:
         try:
-            service.gate.check_rate(_address(request))
+            service.gate.check_rate(f"address {_address(request)}")
         except HttpError as often:
             return often
     return error

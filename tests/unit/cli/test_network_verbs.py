@@ -127,7 +127,7 @@ def test_a_rotated_key_acts_and_the_old_one_does_not(ask, node):
         rotated = ask("member", "rotate", None, "--role", role, by="east")
         assert rotated.status == 0
         assert rotated.document["public"] == load_keyring(node.key("east")).public(role).hex()
-        assert rotated.document["restart_node"] is False
+        assert rotated.document["seals"] is False
     keys = listed(ask)[0]["east"]["keys"]
 
     assert [each["valid"] for each in keys] == [False] * 3 + [True] * 3

@@ -73,7 +73,7 @@ def test_signals_end_it_with_status_0_and_a_sealer_starts_again_with_a_new_key(t
     assert own.end(signal.SIGINT) == 0
 
     assert rotated.status == 0
-    assert "start the node again" in rotated.err
+    assert "seals the ledger's blocks" in rotated.err
     assert {"time", "level", "logger", "message"} <= set(lines[0])
     assert voted.status == 0
 
