@@ -20,14 +20,20 @@ TAKES = {
     "ledger": ("members", "transactions"),
     "aggregate": ("rule", "members", "parameters"),
     "proofs": (),
-    "network": ("recipe", "members", "parameters", "cut_every"),
+    "network": ("recipe", "members", "parameters", "transactions", "cut_every"),
 }
 DEFAULTS: dict[str, dict[str, Any]] = {
     "round": {"recipe": "chain-fl", "members": 8, "parameters": 1_000_000},
     "ledger": {"members": 8, "transactions": 10_000},
     "aggregate": {"rule": "aggregate/mean/1", "members": 10, "parameters": 10_000_000},
     "proofs": {},
-    "network": {"recipe": "chain-fl", "members": 4, "parameters": 1_000_000, "cut_every": 0},
+    "network": {
+        "recipe": "chain-fl",
+        "members": 4,
+        "parameters": 1_000_000,
+        "transactions": 1000,
+        "cut_every": 0,
+    },
 }
 
 
@@ -43,7 +49,9 @@ def bench(  # noqa: PLR0917 - one argument per documented flag
     parameters: Annotated[
         int | None, typer.Option(min=1, help="Of the model: 1 million; of an aggregate 10.")
     ] = None,
-    transactions: Annotated[int | None, typer.Option(min=1, help="10,000.")] = None,
+    transactions: Annotated[
+        int | None, typer.Option(min=1, help="10,000; of a network 1,000.")
+    ] = None,
     cut_every: Annotated[
         int | None,
         typer.Option(min=1, metavar="BYTES", help="Cut a network's connections now and then."),

@@ -23,6 +23,7 @@ from tallystick.federation.recipes import load_recipe
 from tallystick.federation.site_metrics import read_metrics
 from tallystick.federation.task_file import Task
 from tallystick.lab.bench.machine import Measure, check_counts
+from tallystick.lab.bench.network_load import measure_latency, measure_throughput
 from tallystick.lab.bench.round import Clock, Idler, zero_model
 from tallystick.lab.flaky import FlakyWire
 from tallystick.lab.pilot import Pilot
@@ -45,6 +46,7 @@ SAYS = (
 )
 LOOK_SECONDS = 0.02
 TASK = "bench"
+ONE_BY_ONE = 100  # transactions whose time to final is measured, one after another
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,14 @@ class Told:
 
 
 def measure_network(
-    recipe: str, members: int, parameters: int, repeat: int, cut_every: int = 0
+    recipe: str,
+    members: int,
+    parameters: int,
+    repeat: int,
+    transactions: int = 1000,
+    cut_every: int = 0,
 ) -> list[Measure]:
-    """Return seconds, bytes per member and memory over ``repeat`` rounds after one to warm up.
+    """Return what transactions cost, then rounds: ``repeat`` of them after one to warm up.
 
     Parameters
     ----------
@@ -71,7 +78,7 @@ def measure_network(
     ConfigError
         Too few members for the recipe, or a number below 1.
     """
-    check_counts(members=members, parameters=parameters, repeat=repeat)
+    check_counts(members=members, parameters=parameters, repeat=repeat, transactions=transactions)
     names = tuple(f"member-{number:03d}" for number in range(members))
     facts = {"members": members, "parameters": parameters, "recipe": recipe, "engine": "solo"}
     with tempfile.TemporaryDirectory(prefix="tally-bench-") as name, ExitStack() as opened:
@@ -79,6 +86,7 @@ def measure_network(
         patient = _patient(recipe, members, parameters)
         task = Task(name=TASK, recipe=recipe, rounds=repeat + 1, stage=patient)
         pilot.propose(task, zero_model(parameters))
+        load = _load(pilot, names, transactions)
         wire = FlakyWire(pilot.port, mean_bytes=cut_every)
         opened.callback(wire.close)
         url = f"http://127.0.0.1:{wire.port if cut_every else pilot.port}"
@@ -93,10 +101,23 @@ def measure_network(
     used = tuple(each.peak_bytes - each.baseline_bytes for each in told)
     cuts = {**facts, "cuts": wire.cuts} if cut_every else facts
     return [
+        *load,
         Measure("seconds_per_round", "s", seconds, cuts),
         Measure("bytes_per_member_per_round", "B", bytes_used, facts),
         Measure("member_memory_bytes", "B", tuple(map(float, used)), facts),
         Measure("node_memory_bytes", "B", (float(watch.peak - watch.baseline),), facts),
+    ]
+
+
+def _load(pilot: Pilot, names: tuple[str, ...], transactions: int) -> list[Measure]:
+    facts = {"members": len(names), "transactions": transactions, "engine": "solo"}
+    rate = measure_throughput(pilot, names, transactions)
+    times = measure_latency(pilot, names[0], ONE_BY_ONE)
+    alone = {**facts, "transactions": ONE_BY_ONE}
+    return [
+        Measure("transactions_per_second", "1/s", (rate,), facts),
+        Measure("latency_p50_seconds", "s", (times[len(times) // 2],), alone),
+        Measure("latency_p95_seconds", "s", (times[len(times) * 95 // 100],), alone),
     ]
 
 
