@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tallystick.federation.arrays import Arrays, TrainerError
 from tallystick.federation.child import Child, Facts
+from tallystick.federation.deadline import within
 from tallystick.federation.desk import settings_of, training_seed
 from tallystick.federation.metrics import longest_turn
 from tallystick.federation.trainer import evaluate_once
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["SiteMetrics", "read_metrics"]
 
 LOG = logging.getLogger(__name__)
+QUICK_SECONDS = 0.4  # most that an evaluation may take here; four times what counts as quick
 FIRST = ("round", "member", "examples", "seconds", "sent_bytes", "received_bytes")
 
 
@@ -50,6 +52,7 @@ class SiteMetrics:
         self._since = (time.monotonic(), client.sent, client.received)
         self._child: Child | None = None
         self._number = 0  # of the round whose model it evaluates
+        self._is_quick = False  # whether the last evaluation was
 
     @property
     def is_busy(self) -> bool:
@@ -59,12 +62,12 @@ class SiteMetrics:
     def take(self, state: State, row: TaskRow, blobs: FileBlobs) -> bool:
         """Have the newest completed round's model evaluated; return whether a line came of it.
 
-        It never waits: a round's windows go on meanwhile.
+        A round's windows go on meanwhile, so it waits for nothing that may take long: what was
+        quick the last time is done here, anything else in a process of its own.
         """
         if self._child is not None:
             return self._child.is_ready and self._collect()
-        self._begin(state, row, blobs)
-        return False
+        return self._begin(state, row, blobs)
 
     def finish(self, state: State, row: TaskRow, blobs: FileBlobs) -> None:
         """Wait for the line of the last completed round."""
@@ -78,31 +81,44 @@ class SiteMetrics:
             self._child.close()
             self._child = None
 
-    def _begin(self, state: State, row: TaskRow, blobs: FileBlobs) -> None:
+    def _begin(self, state: State, row: TaskRow, blobs: FileBlobs) -> bool:
+        """Evaluate a model that has no line; return whether that is done."""
         terms = state.get(TERMS, row.id)
         number = row.completed[-1] if row.completed else 0
         if self._child is not None or terms is None or terms.model is None or row.model is None:
-            return
+            return False
         if not number or str(number) in self._rows or not blobs.has(row.model.root):
-            return
+            return False
         arrays = open_model(blobs.open(row.model.root), terms.model.parameters).arrays()
         seed = training_seed(row.id, number, self._member)
         config = {**settings_of(terms), "round": number, "seed": seed, "member": self._member}
         arguments = (self._trainer, arrays, config)
         self._number = number
+        if self._is_quick:
+            try:
+                found = within(QUICK_SECONDS, lambda: _evaluate(*arguments))
+            except TrainerError:
+                self._is_quick = False  # what it comes to is for a process of its own to say
+            else:
+                return self._note(lambda: found)
         self._child = Child(_evaluate, arguments, limit_seconds=longest_turn(terms))
+        return False
 
     def _collect(self) -> bool:
         """Write the line of the model that is evaluated, once that is done."""
         child, self._child = self._child, None
-        if child is None:
-            return False
+        return child is not None and self._note(child.result)
+
+    def _note(self, result: Callable[[], tuple[Arrays, Facts]]) -> bool:
+        """Write the line of what an evaluation comes to; always `True`."""
         values: dict[str, float] = {}
         count = 0
         try:
-            _, facts = child.result()
+            _, facts = result()
             values, count = facts["metrics"], facts["num_examples"]
+            self._is_quick = facts["seconds"] < QUICK_SECONDS / 4
         except TrainerError as error:
+            self._is_quick = False
             LOG.warning("%s cannot evaluate: %s", self._member, error)
         now = (time.monotonic(), self._client.sent, self._client.received)
         since, self._since = self._since, now
@@ -130,8 +146,10 @@ class SiteMetrics:
 
 
 def _evaluate(trainer: Trainer, arrays: Arrays, config: Mapping[str, Any]) -> tuple[Arrays, Facts]:
+    began = time.monotonic()
     values, count = evaluate_once(trainer, arrays, config)
-    return {}, {"metrics": values, "num_examples": count}
+    seconds = time.monotonic() - began
+    return {}, {"metrics": values, "num_examples": count, "seconds": seconds}
 
 
 def read_metrics(path: Path) -> dict[str, dict[str, str]]:
