@@ -9,7 +9,7 @@ import typer
 
 from tallystick.cli.options import Authority, GenesisPin, Json, KeyFolder, NodeUrl, Proxy
 from tallystick.cli.output import print_document, say, table, warn
-from tallystick.cli.reach import Reach
+from tallystick.cli.reach import Reach, facts_of
 from tallystick.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def rotate(
         raise ConfigError(msg, hint=f"one of {', '.join(get_args(Role))}")
     with Reach(url, ca, proxy, genesis).open(key) as acting:
         found = rotate_key(acting, key, cast("Role", role))
-        facts = _facts(acting)
+        facts = facts_of(acting, FORMAT)
     if found.seals:
         warn("this key seals the ledger's blocks: the node takes it up from its key folder")
     if json:
@@ -147,7 +147,7 @@ def dataset(  # noqa: PLR0917 - one argument per documented flag
     with Reach(url, ca, proxy, genesis).open(key) as acting:
         root = commitment_to(data, acting.identity.salt_secret)
         held = declare_budget(acting, root, *amounts)
-        facts = _facts(acting)
+        facts = facts_of(acting, FORMAT)
     if json:
         spent = {"epsilon_nanos": held.epsilon_nanos, "delta_picos": held.delta_picos}
         print_document({**facts, "dataset": root, **spent, "charges": held.charges})
@@ -165,10 +165,11 @@ def list_(
     json: Json = False,
 ) -> None:
     """List members with their keys, and what is under vote, from blocks executed here."""
-    from tallystick.federation.membership import list_members, member_fingerprint, open_proposals
+    from tallystick.federation.membership import member_fingerprint, open_proposals
+    from tallystick.ledger.contracts.members import known_members
 
     with Reach(url, ca, proxy, genesis).open() as acting:
-        state, facts = acting.state, _facts(acting)
+        state, facts = acting.state, facts_of(acting, FORMAT)
     listed = [
         {
             "name": name,
@@ -184,7 +185,7 @@ def list_(
                 for index, each in enumerate(row.keys)
             ],
         }
-        for name, row in list_members(state).items()
+        for name, row in known_members(state).items()
     ]
     proposals = [_proposal(each) for each in open_proposals(state)]
     if json:
@@ -228,7 +229,7 @@ def _show_vote(acting: Acting, voted: Voted, *, json: bool) -> None:
     proposal = _proposal(voted.proposal)
     if json:
         said = {"decided": voted.decided, "voted_before": voted.before}
-        print_document({**_facts(acting), "proposal": proposal, **said})
+        print_document({**facts_of(acting, FORMAT), "proposal": proposal, **said})
         return
     say(f"proposal  {proposal['id']}: {_says(proposal)}")
     votes = ", ".join(proposal["votes"])
@@ -237,17 +238,6 @@ def _show_vote(acting: Acting, voted: Voted, *, json: bool) -> None:
         return
     before = "  (yours was there already)" if voted.before else ""
     say(f"votes     {len(proposal['votes'])} of the {proposal['needed']} it takes: {votes}{before}")
-
-
-def _facts(acting: Acting) -> dict[str, Any]:
-    engine = acting.engine
-    return {
-        "format": FORMAT,
-        "ok": True,
-        "chain_id": engine.genesis.name,
-        "genesis": engine.kernel.chain,
-        "height": engine.head.height,
-    }
 
 
 def _proposal(each: OpenProposal) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tallystick.cli.output import warn
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tallystick.federation.acting import Acting
     from tallystick.ledger.genesis import Role
 
-__all__ = ["Reach"]
+__all__ = ["Reach", "facts_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +47,15 @@ class Reach:
                 line = f"{acting.trusted} is what {acting.client.url} says; compare it with what"
                 warn(f"{line} was published, and pin it with --genesis")
             yield acting
+
+
+def facts_of(acting: Acting, document: str) -> dict[str, Any]:
+    """Return what every document about a ledger begins with."""
+    engine = acting.engine
+    return {
+        "format": document,
+        "ok": True,
+        "chain_id": engine.genesis.name,
+        "genesis": engine.kernel.chain,
+        "height": engine.head.height,
+    }

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tallystick.cli.options import Authority, GenesisPin, Json, KeyFolder, NodeUrl, Proxy
 from tallystick.cli.output import Bar, print_document, quiet_stdout, say, table
-from tallystick.cli.reach import Reach
+from tallystick.cli.reach import Reach, facts_of
 from tallystick.cli.task_terms import tell_terms, terms_facts
 from tallystick.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tallystick.federation.acting import Acting
     from tallystick.federation.approving import Approval
     from tallystick.federation.task_file import Task
-    from tallystick.ledger.collect.rows import TaskRow
-    from tallystick.ledger.terms import Terms
     from tallystick.tensors.dtypes import Array
 
 __all__ = ["FORMAT", "approve", "close", "list_", "propose", "show"]
 
 FORMAT = "tally.task/1"
-PHASES = ("setup", "round", "close")
 HINT = "name its file with --initial: safetensors, the arrays that your trainers train"
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The task's name on the ledger.")]
 
@@ -76,7 +72,7 @@ def propose(  # noqa: PLR0917 - one argument per documented flag
                 )
         except ConfigError as error:
             raise located(file, error) from error
-        facts = _facts(acting)
+        facts = facts_of(acting, FORMAT)
     if json:
         told = {**facts, **terms_facts(done.terms), "file": str(file)}
         print_document({**told, "proposed": not terms_only, "proposed_before": done.before})
@@ -114,7 +110,7 @@ def approve(  # noqa: PLR0917 - one argument per documented flag
         task = find_task(acting.state, name)
         terms = acting.state.get(TERMS, task)
         given = give(acting, task, key, wait)
-        facts = _facts(acting)
+        facts = facts_of(acting, FORMAT)
     if json:
         said = {"approval": given.state, "waits_for": given.waits_for}
         print_document({**facts, "name": name, "hash": task, **said})
@@ -146,7 +142,7 @@ def close(
         if not before:
             acting.act(CloseTask(task))
         row = acting.state.get(TASKS, task)
-        facts = _facts(acting)
+        facts = facts_of(acting, FORMAT)
     status = "" if row is None else row.status
     if json:
         print_document({**facts, "name": name, "hash": task, "status": status, "closing": True})
@@ -162,11 +158,11 @@ def list_(
     json: Json = False,
 ) -> None:
     """List a ledger's tasks, from blocks executed here."""
-    from tallystick.federation.proposing import list_tasks
+    from tallystick.federation.proposing import list_tasks, task_facts
 
     with Reach(url, ca, proxy, genesis).open() as acting:
-        found = [_task(row, terms) for row, terms in list_tasks(acting.state)]
-        facts = _facts(acting)
+        found = [task_facts(row, terms) for row, terms in list_tasks(acting.state)]
+        facts = facts_of(acting, FORMAT)
     if json:
         print_document({**facts, "tasks": found})
         return
@@ -194,18 +190,18 @@ def show(
     json: Json = False,
 ) -> None:
     """Print a task's terms as `tally task check` does, their hash, and where the task stands."""
-    from tallystick.federation.proposing import find_task
+    from tallystick.federation.proposing import PHASES, find_task, task_facts
     from tallystick.ledger.collect.rows import TASKS, TERMS
 
     with Reach(url, ca, proxy, genesis).open() as acting:
         task = find_task(acting.state, name)
         row, terms = acting.state.get(TASKS, task), acting.state.get(TERMS, task)
-        facts = _facts(acting)
+        facts = facts_of(acting, FORMAT)
     if row is None or terms is None:
         msg = f"this ledger has no task '{name}'"
         raise ConfigError(msg)
     if json:
-        print_document({**facts, **terms_facts(terms), "task": _task(row, terms)})
+        print_document({**facts, **terms_facts(terms), "task": task_facts(row, terms)})
         return
     tell_terms(terms)
     say(f"hash     {task.hex()}")
@@ -236,31 +232,3 @@ def _tell_approval(given: Approval, join: str) -> None:
     say(f"sealed{others}")
     say("it is revealed once everybody has sealed, by this command repeated, or by")
     say(join)
-
-
-def _facts(acting: Acting) -> dict[str, Any]:
-    engine = acting.engine
-    return {
-        "format": FORMAT,
-        "ok": True,
-        "chain_id": engine.genesis.name,
-        "genesis": engine.kernel.chain,
-        "height": engine.head.height,
-    }
-
-
-def _task(row: TaskRow, terms: Terms) -> dict[str, Any]:
-    return {
-        "name": row.name,
-        "id": row.id,
-        "owner": row.owner,
-        "status": row.status,
-        "cause": row.cause,
-        "recipe": terms.recipe,
-        "phase": PHASES[row.phase],
-        "round": row.round,
-        "rounds": terms.rounds,
-        "closing": row.closing,
-        "members": terms.parties,
-        "model_root": None if row.model is None else row.model.root,
-    }

@@ -14,14 +14,13 @@ import msgspec
 from tallystick.codec import U8, Record, Signature, decode, encode
 from tallystick.consensus.engine import RetryLaterError
 from tallystick.crypto import keys
-from tallystick.crypto.hashes import sha256
 from tallystick.errors import ConfigError, RejectedError, UnavailableError, VerificationError
 from tallystick.ledger.block import header_hash
 from tallystick.ledger.contracts import members
 from tallystick.ledger.genesis import Genesis, load_genesis
 from tallystick.ledger.kernel import FaultyTransactionError, Kernel, ShareExceededError
 from tallystick.ledger.state import state_from_rows
-from tallystick.ledger.transaction import BadNonceError
+from tallystick.ledger.transaction import BadNonceError, transaction_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -271,7 +270,7 @@ class Solo:
             try:  # whatever its sender's share is now: it was taken
                 self._held.add(self._take(wire, fairly=False).hash)
             except RejectedError as error:
-                tx_hash = sha256("transaction", wire)
+                tx_hash = transaction_hash(wire)
                 LOG.warning("transaction %s is dropped: %s", tx_hash.hex()[:12], error)
                 spent.append(tx_hash)
         self._store.release(spent)

@@ -57,14 +57,12 @@ def declare_budget(
 
 def own_datasets(state: State, member: str) -> list[bytes]:
     """Return the roots of a member's data sets that have a budget, sorted."""
-    found: list[bytes] = []
-    prefix = registry.DATASETS.prefix
-    for key, data in state.rows():
-        if key[0] == prefix and decode(registry.Dataset, data).owner == member:
-            (root,) = decode(tuple[bytes], key[1:])
-            if budgets.budget(state, member, root) is not None:
-                found.append(root)
-    return sorted(found)
+    owned = [
+        decode(tuple[bytes], key[1:])[0]
+        for key, row in state.rows_of(registry.DATASETS)
+        if row.owner == member
+    ]
+    return [root for root in owned if budgets.budget(state, member, root) is not None]
 
 
 def own_dataset(state: State, member: str, wanted: str = "") -> bytes:

@@ -32,7 +32,7 @@ from tallystick.tensors.model import open_model
 from tallystick.tensors.update import quantise, write_update
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from tallystick.federation.arrays import Arrays
     from tallystick.federation.child import Children
@@ -50,6 +50,7 @@ __all__ = [
     "MemberDesk",
     "StillTrainingError",
     "check_initial_model",
+    "config_of",
     "settings_of",
     "training_seed",
 ]
@@ -83,6 +84,12 @@ def training_seed(task: bytes, round_: int, member: str) -> int:
     """Return the seed a trainer gets in ``config``: the same on every engine."""
     digest = hashlib.sha256(b"training-seed" + task + encode((round_, member))).digest()
     return int.from_bytes(digest[:4], "little")
+
+
+def config_of(settings: Mapping[str, Any], task: bytes, round_: int, member: str) -> dict[str, Any]:
+    """Return the ``config`` a trainer gets: the terms' settings, its round, seed and member."""
+    seed = training_seed(task, round_, member)
+    return {**settings, "round": round_, "seed": seed, "member": member}
 
 
 def check_initial_model(terms: Terms, blobs: Blobs) -> None:
@@ -389,12 +396,7 @@ class MemberDesk:
         return training_seed(inputs.key.task, inputs.key.round, self._member)
 
     def _config(self, inputs: Inputs) -> dict[str, Any]:
-        return {
-            **self._settings,
-            "round": inputs.key.round,
-            "seed": self._seed(inputs),
-            "member": self._member,
-        }
+        return config_of(self._settings, inputs.key.task, inputs.key.round, self._member)
 
 
 def _change(new: Arrays, old: Arrays) -> Arrays:

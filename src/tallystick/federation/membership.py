@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from tallystick.codec import Label, decode, encode
+from tallystick.codec import encode
 from tallystick.consensus.solo import sealing_keys
 from tallystick.crypto.hashes import sha256
 from tallystick.errors import ConfigError
@@ -35,7 +35,6 @@ __all__ = [
     "Rotation",
     "Voted",
     "find_proposal",
-    "list_members",
     "member_fingerprint",
     "open_proposals",
     "rotate",
@@ -89,11 +88,9 @@ def open_proposals(state: State) -> list[OpenProposal]:
     """Return what is under vote, by id."""
     roll, needed = set(active_members(state)), votes_needed(state)
     found: list[OpenProposal] = []
-    for key, data in state.rows():
-        if key[0] == PROPOSALS.prefix:
-            row = decode(PROPOSALS.kind, data)
-            votes = tuple(name for name in row.votes if name in roll)
-            found.append(OpenProposal(_id_of(row.change), row.change, votes, needed))
+    for _, row in state.rows_of(PROPOSALS):
+        votes = tuple(name for name in row.votes if name in roll)
+        found.append(OpenProposal(_id_of(row.change), row.change, votes, needed))
     return sorted(found, key=lambda proposal: proposal.id)
 
 
@@ -161,16 +158,6 @@ def rotate(acting: Acting, folder: Path, role: Role) -> Rotation:
     acting.act(RotateKey(Key(public, role), proof))
     seals = name == sealer and sealing_keys(acting.state, sealer) != sealed_with
     return Rotation(role, keyring.identity_in(acting.state, role).key, public, seals)
-
-
-def list_members(state: State) -> dict[str, Member]:
-    """Return everybody who is or was a member, by name."""
-    found: dict[str, Member] = {}
-    for key, data in state.rows():
-        if key[0] == MEMBERS.prefix:
-            (name,) = decode(tuple[Label], key[1:])
-            found[name] = decode(MEMBERS.kind, data)
-    return found
 
 
 def member_fingerprint(name: str, row: Member) -> str:

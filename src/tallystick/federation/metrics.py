@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from tallystick.federation.arrays import TrainerError
-from tallystick.federation.desk import settings_of, training_seed
+from tallystick.federation.desk import config_of, settings_of
 from tallystick.federation.trainer import evaluate_once
 from tallystick.tensors.model import open_model
 
@@ -58,8 +58,7 @@ def _evaluate(
     settings, limit = settings_of(terms), longest_turn(terms)
     found: list[tuple[str, int, dict[str, float]]] = []
     for member, trainer in sorted(federation.setup.trainers.items()):
-        seed = training_seed(row.id, number, member)
-        config = {**settings, "round": number, "seed": seed, "member": member}
+        config = config_of(settings, row.id, number, member)
         try:
             values, count = evaluate_once(trainer, arrays, config, limit_seconds=limit)
         except TrainerError as error:

@@ -10,11 +10,10 @@ import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tallystick.codec import decode
 from tallystick.errors import ConfigError, DecodeError, UnavailableError
 from tallystick.federation.acting import MEMBER
 from tallystick.federation.approving import BLOBS
@@ -38,8 +37,18 @@ if TYPE_CHECKING:
     from tallystick.tensors.dtypes import Array
     from tallystick.tensors.spec import ModelSpec
 
-__all__ = ["Proposed", "find_task", "list_tasks", "load_initial", "propose", "terms_on"]
+__all__ = [
+    "PHASES",
+    "Proposed",
+    "find_task",
+    "list_tasks",
+    "load_initial",
+    "propose",
+    "task_facts",
+    "terms_on",
+]
 
+PHASES = ("setup", "round", "close")
 ATTEMPTS, PAUSE_SECONDS = 6, 0.25  # the pause doubles each time
 
 
@@ -166,13 +175,29 @@ def _upload(
 def list_tasks(state: State) -> list[tuple[TaskRow, Terms]]:
     """Return every task of a ledger with its terms, by name."""
     found: list[tuple[TaskRow, Terms]] = []
-    for key, data in state.rows():
-        if key[0] == TASKS.prefix:
-            row = decode(TASKS.kind, data)
-            terms = state.get(TERMS, row.id)
-            if terms is not None:
-                found.append((row, terms))
+    for _, row in state.rows_of(TASKS):
+        terms = state.get(TERMS, row.id)
+        if terms is not None:
+            found.append((row, terms))
     return sorted(found, key=lambda each: each[0].name)
+
+
+def task_facts(row: TaskRow, terms: Terms) -> dict[str, Any]:
+    """Return where a task stands, as documents say it."""
+    return {
+        "name": row.name,
+        "id": row.id,
+        "owner": row.owner,
+        "status": row.status,
+        "cause": row.cause,
+        "recipe": terms.recipe,
+        "phase": PHASES[row.phase],
+        "round": row.round,
+        "rounds": terms.rounds,
+        "closing": row.closing,
+        "members": terms.parties,
+        "model_root": None if row.model is None else row.model.root,
+    }
 
 
 def find_task(state: State, name: str = "") -> bytes:

@@ -31,6 +31,7 @@ from tallystick.mechanisms.records import ROUND
 from tallystick.provenance.history import read_engine
 from tallystick.provenance.writing import write_bundle
 from tallystick.storage.blobs import FileBlobs
+from tallystick.storage.files import write_array
 from tallystick.storage.lock import Lock
 from tallystick.tensors.model import open_model, parameters_of, write_model
 from tallystick.tensors.spec import ModelSpec
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 __all__ = ["Refusal", "Run", "simulate"]
 
 LOG = logging.getLogger(__name__)
-WRITE_BYTES = 1 << 20
 MOST_SEED = 2**31 - 1
 
 
@@ -226,7 +226,7 @@ def _finish(
     model = None
     if row.model is not None and terms.model is not None and model_file is not None:
         data = federation.blobs.open(row.model.root)
-        _write_model(model_file, data)
+        write_array(model_file, data)
         model = open_model(data, terms.model.parameters).arrays()
     rows = evaluate_rounds(federation, row, terms, models) if evaluate else []
     write_metrics(folder / "metrics.csv", rows)
@@ -344,14 +344,6 @@ def _identity(
         "members": list(names),
         "outsiders": list(outsiders),
     }
-
-
-def _write_model(path: Path, data: np.ndarray) -> None:
-    temporary = path.with_name(".model.safetensors")
-    with temporary.open("wb") as file:
-        for start in range(0, len(data), WRITE_BYTES):
-            file.write(data[start : start + WRITE_BYTES].tobytes())
-    temporary.replace(path)
 
 
 def _log_to(path: Path) -> logging.Handler:

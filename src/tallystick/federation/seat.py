@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from tallystick.codec import decode
 from tallystick.consensus.client import NodeClient, Signer
 from tallystick.consensus.meeting import fetch_genesis
 from tallystick.consensus.remote import Remote
 from tallystick.consensus.solo import sealing_keys
 from tallystick.consensus.witness import LyingNodeError, Witness
 from tallystick.errors import ConfigError, UnavailableError
+from tallystick.federation.acting import MEMBER
+from tallystick.federation.approving import BLOBS
 from tallystick.federation.courier import Courier
 from tallystick.federation.datasets import own_dataset
 from tallystick.federation.habits import Habits
@@ -38,6 +39,7 @@ from tallystick.provenance.anchors import parse_genesis
 from tallystick.provenance.history import read_engine
 from tallystick.provenance.writing import write_bundle
 from tallystick.storage.blobs import FileBlobs
+from tallystick.storage.files import write_array
 from tallystick.storage.sqlite import LedgerStore
 from tallystick.tensors.workbench import Workbench
 
@@ -53,14 +55,12 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "Seat", "Wishes"]
 
 LOG = logging.getLogger(__name__)
-WORK = "member"  # the folder of what a member remembers
 WAIT_SECONDS = 20.0  # for the next block
 LOOK_SECONDS = 0.05  # while a child trains
 ASK_SECONDS = 2.0  # while bytes are on their way
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0  # before something is said again
 COLLECT_SECONDS = 120.0  # without a byte, until a proof is written without what is missing
 CHECK_SECONDS = 0.5  # between two looks at whether the result can be had
-WRITE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +106,8 @@ class Seat:
         self._pause = FIRST_PAUSE_SECONDS
         self._bell = threading.Event()
         self._identity: Identity | None = None
-        self.folder = home / (f"{task}.task" if task == WORK or (home / task).is_file() else task)
-        work = home / WORK
+        self.folder = home / (f"{task}.task" if task == MEMBER or (home / task).is_file() else task)
+        work = home / MEMBER
         work.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._witness = Witness(work / "evidence")
         with ExitStack() as opened:
@@ -118,7 +118,7 @@ class Seat:
             opened.callback(self._poll.close)
             self._identity = self._keyring.identity_in(self.engine.state)
             self.engine.member = self._keyring.name
-            self.blobs = FileBlobs(work / "blobs")
+            self.blobs = FileBlobs(work / BLOBS)
             opened.callback(self.blobs.close)
             words = Words(work / "words", self.engine.kernel.chain, self._sealing_keys)
             self.courier = Courier(self._client, self.blobs, self._witness, self._bell.set, words)
@@ -321,7 +321,7 @@ class Seat:
             wanted[row.model.root] = row.model.size
         whole = self._collect(row.id, wanted)
         if row.model is not None and self.blobs.has(row.model.root):
-            _write_file(self.folder / "model.safetensors", self.blobs, row.model.root)
+            write_array(self.folder / "model.safetensors", self.blobs.open(row.model.root))
             self._metrics.finish(self.engine.state, row, self.blobs)
         if not whole:
             LOG.warning("some updates cannot be had: the bundle is written without them")
@@ -369,12 +369,8 @@ def _check_terms_hash(text: str) -> None:
 
 def _ended(state: State, name: str) -> bytes:
     """Return the id of a task that ended and lost this name; empty if there is none."""
-    for key, data in state.rows():
-        if key[0] == TASKS.prefix:
-            row = decode(TaskRow, data)
-            if row.name == name and row.status != "running":
-                return row.id
-    return b""
+    found = (row for _, row in state.rows_of(TASKS) if row.name == name)
+    return next((row.id for row in found if row.status != "running"), b"")
 
 
 def _genesis(store: LedgerStore, client: NodeClient, wanted: str) -> Genesis | None:
@@ -388,12 +384,3 @@ def _genesis(store: LedgerStore, client: NodeClient, wanted: str) -> Genesis | N
         msg = f"this folder follows the ledger {held.hex()}, not {pinned.hex()}"
         raise ConfigError(msg, hint="name another --key folder, or compare with what was published")
     return None
-
-
-def _write_file(path: Path, blobs: FileBlobs, root: bytes) -> None:
-    data = blobs.open(root)
-    temporary = path.with_name(f".{path.name}")
-    with temporary.open("wb") as file:
-        for start in range(0, len(data), WRITE_BYTES):
-            file.write(data[start : start + WRITE_BYTES].tobytes())
-    temporary.replace(path)

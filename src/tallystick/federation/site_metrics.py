@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tallystick.federation.arrays import Arrays, TrainerError
 from tallystick.federation.child import Child, Facts
 from tallystick.federation.deadline import within
-from tallystick.federation.desk import settings_of, training_seed
+from tallystick.federation.desk import config_of, settings_of
 from tallystick.federation.metrics import longest_turn
 from tallystick.federation.trainer import evaluate_once
 from tallystick.ledger.collect.rows import TERMS
@@ -90,8 +90,7 @@ class SiteMetrics:
         if not number or str(number) in self._rows or not blobs.has(row.model.root):
             return False
         arrays = open_model(blobs.open(row.model.root), terms.model.parameters).arrays()
-        seed = training_seed(row.id, number, self._member)
-        config = {**settings_of(terms), "round": number, "seed": seed, "member": self._member}
+        config = config_of(settings_of(terms), row.id, number, self._member)
         arguments = (self._trainer, arrays, config)
         self._number = number
         if self._is_quick:

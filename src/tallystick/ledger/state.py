@@ -174,6 +174,12 @@ class State:
         """Yield the committed rows in key order."""
         yield from sorted(self._base.rows.items())
 
+    def rows_of(self, table: Table[V]) -> Iterator[tuple[bytes, V]]:
+        """Yield a table's committed rows with their keys, in key order; none is kept decoded."""
+        listed = [item for item in self._base.rows.items() if item[0][0] == table.prefix]
+        for key, data in sorted(listed):
+            yield key, decode(table.kind, data)
+
 
 class _Reader(State):
     """See `State.reader`."""

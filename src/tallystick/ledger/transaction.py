@@ -38,6 +38,7 @@ __all__ = [
     "parse_transaction",
     "sign_transaction",
     "spend_nonce",
+    "transaction_hash",
 ]
 
 DOMAIN = b"transaction/1"
@@ -119,12 +120,17 @@ class Transaction:
         return (self.body.sender, self.body.key, self.body.nonce)
 
 
+def transaction_hash(wire: bytes) -> bytes:
+    """Return the identity of a transaction: the hash of its wire form."""
+    return sha256("transaction", wire)
+
+
 def sign_transaction(body: Body, secret: bytes, genesis: bytes) -> Transaction:
     """Return ``body`` signed for the ledger whose genesis hash is ``genesis``."""
     raw = encode(body)
     signature = keys.sign(secret, DOMAIN, genesis + raw)
     wire = encode(SignedTransaction(raw, signature))
-    return Transaction(wire, raw, body, signature, sha256("transaction", wire))
+    return Transaction(wire, raw, body, signature, transaction_hash(wire))
 
 
 def parse_transaction(wire: bytes, limits: Limits) -> Transaction:
@@ -143,7 +149,7 @@ def parse_transaction(wire: bytes, limits: Limits) -> Transaction:
         body = decode(Body, signed.body)
     except DecodeError as error:
         raise MalformedError(str(error)) from error
-    return Transaction(wire, signed.body, body, signed.signature, sha256("transaction", wire))
+    return Transaction(wire, signed.body, body, signed.signature, transaction_hash(wire))
 
 
 def check_transaction(

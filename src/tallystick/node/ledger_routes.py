@@ -13,10 +13,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from tallystick.codec import decode, encode
 from tallystick.consensus.engine import RetryLaterError
 from tallystick.consensus.wire import HEIGHT_HEADER, Sighting
-from tallystick.crypto.hashes import sha256
 from tallystick.errors import DecodeError, RejectedError, UnavailableError
 from tallystick.ledger.block import header_hash
 from tallystick.ledger.receipt import Receipt
+from tallystick.ledger.transaction import transaction_hash
 from tallystick.node.asking import admit, hash_in, number_in, read_body
 from tallystick.node.gate import HttpError
 from tallystick.text import plain
@@ -72,7 +72,7 @@ async def submit(service: Service, request: Request) -> Response:
     try:
         tx_hash, given = await asyncio.wrap_future(service.clerk.submit(wire))
     except RejectedError as error:
-        known = sha256("transaction", wire)
+        known = transaction_hash(wire)
         found = await to_thread.run_sync(service.clerk.outcome, known)
         if isinstance(found, Receipt):  # it is in a block already: said twice is said once
             return JSONResponse({"ok": True, "hash": known.hex(), "included": True})

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tallystick.codec import decode
 from tallystick.consensus.wire import Acknowledgement, Held, Sighting
 from tallystick.consensus.wire import sign_acknowledgement as _sign_acknowledgement
 from tallystick.consensus.wire import sign_held as _sign_held
-from tallystick.ledger.collect.rows import TASKS, TERMS
+from tallystick.federation.proposing import list_tasks, task_facts
 from tallystick.ledger.contracts import members
 
 if TYPE_CHECKING:
-    from tallystick.ledger.collect.rows import TaskRow
     from tallystick.ledger.state import State
     from tallystick.node.bell import Bell
     from tallystick.node.clerk import Clerk
@@ -100,25 +98,6 @@ class Service:
             return known[1]
         with self.clerk.lock:  # one looks, whoever else asked waits for what it finds
             if self._tasks is None or self._tasks[0] != state.root:
-                found = [
-                    decode(TASKS.kind, data) for key, data in state.rows() if key[0] == TASKS.prefix
-                ]
-                listed = sorted((self._task(row) for row in found), key=lambda task: task["name"])
+                listed = [task_facts(row, terms) for row, terms in list_tasks(state)]
                 self._tasks = (state.root, listed)
             return self._tasks[1]
-
-    def _task(self, row: TaskRow) -> dict[str, Any]:
-        terms = self.state.get(TERMS, row.id)
-        return {
-            "name": row.name,
-            "id": row.id,
-            "owner": row.owner,
-            "status": row.status,
-            "cause": row.cause,
-            "recipe": "" if terms is None else terms.recipe,
-            "phase": ("setup", "round", "close")[row.phase],
-            "round": row.round,
-            "rounds": 0 if terms is None else terms.rounds,
-            "members": [] if terms is None else list(terms.parties),
-            "model_root": None if row.model is None else row.model.root,
-        }

@@ -6,8 +6,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tallystick.codec import decode
-from tallystick.ledger.contracts.members import MEMBERS, ROLL, Member
+from tallystick.ledger.contracts.members import ROLL, Member, known_members
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,14 +46,4 @@ class Timeline:
     def note(self, height: int, state: State) -> None:
         """Remember the membership that blocks from ``height`` on see."""
         self._heights.append(height)
-        rows = {
-            name: decode(Member, data)
-            for name, data in (
-                (_name(key), data) for key, data in state.rows() if key[0] == MEMBERS.prefix
-            )
-        }
-        self._known.append(Membership(state.get(ROLL) or (), rows))
-
-
-def _name(key: bytes) -> str:
-    return decode(tuple[str], key[1:])[0]
+        self._known.append(Membership(state.get(ROLL) or (), known_members(state)))

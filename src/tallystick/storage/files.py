@@ -8,9 +8,12 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tallystick.errors import ConfigError, UnavailableError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = [
     "Identity",
@@ -22,9 +25,12 @@ __all__ = [
     "sync_folder",
     "translated",
     "unusable",
+    "write_array",
     "write_at",
     "write_new",
 ]
+
+WRITE_BYTES = 1 << 20
 
 # A file as it was at one moment: inode, modification time in nanoseconds, size in bytes.
 Identity = tuple[int, int, int]
@@ -125,3 +131,12 @@ def translated(path: Path) -> Generator[None]:
         yield
     except OSError as error:
         raise unusable(path, error) from error
+
+
+def write_array(path: Path, data: np.ndarray) -> None:
+    """Write an array's bytes to a file, which appears whole or not; a mapped one piece by piece."""
+    temporary = path.with_name(f".{path.name}")
+    with temporary.open("wb") as file:
+        for start in range(0, len(data), WRITE_BYTES):
+            file.write(data[start : start + WRITE_BYTES].tobytes())
+    temporary.replace(path)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import msgspec
 
-from tallystick.codec import U8, Hash, Label, Record, encode
+from tallystick.codec import U8, Hash, Label, Record, decode, encode
 from tallystick.crypto import keys
 from tallystick.crypto.hashes import sha256
 from tallystick.errors import RejectedError, VerificationError
@@ -39,6 +39,7 @@ __all__ = [
     "handle_rotate",
     "handle_vote",
     "key_proof",
+    "known_members",
     "protocol",
 ]
 
@@ -117,6 +118,11 @@ def protocol(state: State) -> int:
 def active_members(state: State) -> tuple[str, ...]:
     """Return the active members, sorted."""
     return state.get(ROLL) or ()
+
+
+def known_members(state: State) -> dict[str, Member]:
+    """Return everybody who is or was a member, by name."""
+    return {decode(tuple[Label], key[1:])[0]: row for key, row in state.rows_of(MEMBERS)}
 
 
 def active_key(state: State, member: str, index: int) -> KeyRow | None:
