@@ -54,7 +54,7 @@ class ShelfMachine(RuleBasedStateMachine):
             with pytest.raises(OffsetError) as misplaced:
                 self.shelf.append(*request)
             assert misplaced.value.offset == held
-        elif not held and self.used(task, member) + len(data) > QUOTA:
+        elif (task, data) not in self.model and self.used(task, member) + len(data) > QUOTA:
             with pytest.raises(QuotaError) as full:
                 self.shelf.append(*request)
             assert (full.value.used, full.value.quota) == (self.used(task, member), QUOTA)
@@ -70,7 +70,7 @@ class ShelfMachine(RuleBasedStateMachine):
         begun_by, held = self.model[task, data]
         self.shelf.close()
         part = Path(self.folder.name) / task.hex() / f"{blob_root(data).hex()}.part"
-        os.truncate(part, part.stat().st_size - cut)
+        os.truncate(part, held - cut)
         self.restart()
         self.model[task, data] = begun_by, held - CHUNK_BYTES
 
@@ -127,3 +127,18 @@ class ShelfMachine(RuleBasedStateMachine):
 
 TestShelf = ShelfMachine.TestCase
 TestShelf.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+
+
+def test_an_upload_whose_only_chunk_a_crash_tore_goes_on_within_its_own_quota(tmp_path):
+    data, task = BLOBS[-1], TASKS[0]
+    root = blob_root(data)
+    shelf = Shelf(tmp_path / "shelf", quota_bytes=QUOTA)
+    shelf.append(task, root, len(data), "ada", 0, data[:CHUNK_BYTES])
+    shelf.close()
+    part = tmp_path / "shelf" / task.hex() / f"{root.hex()}.part"
+    os.truncate(part, CHUNK_BYTES - 1)
+    shelf = Shelf(tmp_path / "shelf", quota_bytes=QUOTA)
+
+    assert (shelf.used(task, "ada"), shelf.progress(task, root).offset) == (len(data), 0)
+    assert shelf.append(task, root, len(data), "ada", 0, data[:CHUNK_BYTES]) == CHUNK_BYTES
+    shelf.close()
