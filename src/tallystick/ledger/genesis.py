@@ -11,7 +11,16 @@ from tallystick.crypto import keys
 from tallystick.crypto.hashes import sha256
 from tallystick.errors import ConfigError, DecodeError, VerificationError
 
-__all__ = ["Founder", "Genesis", "Key", "Limits", "check_genesis", "genesis_hash", "load_genesis"]
+__all__ = [
+    "Founder",
+    "Genesis",
+    "Key",
+    "Limits",
+    "check_genesis",
+    "engine_chain_id",
+    "genesis_hash",
+    "load_genesis",
+]
 
 LEAST_BYTES, MOST_BYTES = 1024, 64 * 1024
 LEAST_VALIDITY, MOST_VALIDITY = 60_000, 30 * 24 * 3600 * 1000  # milliseconds
@@ -59,6 +68,14 @@ class Genesis(Record):
 def genesis_hash(genesis: Genesis) -> bytes:
     """Return the hash that organisations publish and signatures carry."""
     return sha256("genesis", encode(genesis))
+
+
+def engine_chain_id(genesis: Genesis) -> str:
+    """Return what CometBFT calls the chain: its name and the beginning of the genesis hash.
+
+    Every vote signs it, so that no vote counts on a ledger that started otherwise.
+    """
+    return f"{genesis.name}-{genesis_hash(genesis).hex()[:16]}"
 
 
 def load_genesis(data: bytes) -> Genesis:
