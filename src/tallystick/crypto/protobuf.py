@@ -17,6 +17,7 @@ __all__ = ["delimited", "fixed64", "message", "octets", "timestamp", "varint", "
 
 _VARINT, _FIXED64, _LENGTH = 0, 1, 2  # wire types
 _WORD = 1 << 64
+_MORE = 0x80  # more bytes follow
 
 
 def varint(value: int) -> bytes:
@@ -29,8 +30,8 @@ def varint(value: int) -> bytes:
     """
     value %= _WORD
     out = bytearray()
-    while value > 0x7F:
-        out.append((value & 0x7F) | 0x80)
+    while value >= _MORE:
+        out.append(value % _MORE | _MORE)
         value >>= 7
     out.append(value)
     return bytes(out)
