@@ -175,3 +175,10 @@ def test_too_many_votes_are_malformed(recorded):
 
     with pytest.raises(DecodeError):
         parse_light_block(signed, recorded["validators"])
+
+
+def test_too_many_validators_are_malformed(recorded):
+    page = {"validators": recorded["validators"]["validators"] * 1025}
+
+    with pytest.raises(DecodeError, match="not a light block"):
+        parse_light_block(recorded["commit"]["signed_header"], page)
