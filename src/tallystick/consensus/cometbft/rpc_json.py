@@ -231,7 +231,7 @@ def _header(value: _Header) -> CometHeader:
         CometHeader,
         _int(value.version.block),
         _int(value.version.app),
-        value.chain_id,
+        _text(value.chain_id),
         _int(value.height),
         parse_time(value.time),
         _block_id(value.last_block_id),
@@ -294,6 +294,16 @@ def _validator(value: _Validator) -> Validator:
 def _made(kind: type[R], *fields: object) -> R:
     """Return the record of these fields, whose ranges are checked here."""
     return msgspec.convert(fields, kind)
+
+
+def _text(value: str) -> str:
+    """Return a text that has bytes: JSON can escape half a character."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        msg = "the name of a chain is not text"
+        raise DecodeError(msg) from error
+    return value
 
 
 def _int(value: str | int) -> int:
