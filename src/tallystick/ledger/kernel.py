@@ -171,9 +171,25 @@ class Kernel:
         """
         header = block.header
         self._check_header(parent, header)
-        run = _Run(self, state, parent, header.time)
+        outcome = self.execute(state, parent, header.time, block.transactions)
+        if outcome.header != header:
+            msg = f"the roots of height {header.height} do not follow from its transactions"
+            raise InvalidBlockError(msg)
+        return outcome
+
+    def execute(
+        self, state: State, parent: Header, time: int, transactions: Iterable[bytes]
+    ) -> Outcome:
+        """Execute what somebody else proposed to follow ``parent``, exactly and in order.
+
+        Raises
+        ------
+        InvalidBlockError
+            As `apply`, but for the header: this makes it.
+        """
+        run = _Run(self, state, parent, time)
         last: tuple[str, int, int] | None = None
-        for wire in block.transactions:
+        for wire in transactions:
             try:
                 tx = parse_transaction(wire, self.limits)
                 _check_order(last, tx)
@@ -187,11 +203,7 @@ class Kernel:
             except Exception as error:
                 msg = f"holds a transaction that faults: {type(error).__name__}"
                 raise InvalidBlockError(msg) from error
-        outcome = run.finish()
-        if outcome.header != header:
-            msg = f"the roots of height {header.height} do not follow from its transactions"
-            raise InvalidBlockError(msg)
-        return outcome
+        return run.finish()
 
     def _fair(
         self, parent: Header, candidates: tuple[Transaction, ...]

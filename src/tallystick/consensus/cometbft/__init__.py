@@ -1,0 +1,1 @@
+"""Consensus among nodes: CometBFT orders, the kernel executes behind ABCI 2.0."""
