@@ -14,9 +14,9 @@ from tallystick.ledger.contracts import members
 if TYPE_CHECKING:
     from tallystick.ledger.state import State
     from tallystick.node.bell import Bell
-    from tallystick.node.clerk import Clerk
     from tallystick.node.gate import Gate
     from tallystick.node.metrics import Metrics
+    from tallystick.node.reception import Reception
     from tallystick.storage.shelf import Shelf
 
 __all__ = ["Service"]
@@ -34,7 +34,7 @@ class Service:
         When a member last asked for something, in milliseconds since 1970.
     """
 
-    clerk: Clerk
+    clerk: Reception
     shelf: Shelf
     gate: Gate
     bell: Bell
