@@ -13,7 +13,6 @@ from support.terms import RECIPES
 from support.world import World, digest, rotation, secret_of
 
 from tallystick.codec import decode, encode
-from tallystick.consensus import solo as module
 from tallystick.consensus.engine import RetryLaterError
 from tallystick.consensus.pow import Node
 from tallystick.consensus.solo import Solo, SoloSeal, check_seal

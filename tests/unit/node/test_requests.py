@@ -9,7 +9,7 @@ from support.nodes import until
 
 from tallystick.ledger.contracts import accounts
 from tallystick.ledger.genesis import Limits
-from tallystick.node import asking, clerk
+from tallystick.node import asking, reception
 
 STATUS = "/v1/status"
 
