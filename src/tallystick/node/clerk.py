@@ -94,6 +94,7 @@ class Clerk(Reception):
         if block is None:
             return False
         self._keep(block)
+        self._ring(block.header.height)
         return True
 
     def _seal_now(self, *, empty: bool) -> Outcome | None:

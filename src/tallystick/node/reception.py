@@ -223,6 +223,8 @@ class Reception:
         while sum(len(data) for _, data in self._recent) > MOST_KEPT_BYTES:
             self._recent.popleft()
         LOG.debug("block %d with %d transactions", height, len(block.transactions))
+
+    def _ring(self, height: int) -> None:
         for listener in self._listeners:
             listener(height)
 

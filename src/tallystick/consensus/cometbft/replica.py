@@ -203,6 +203,18 @@ class Replica:
         """See `Engine.leaves`."""
         return self._store.leaves(task, start)
 
+    @property
+    def proven(self) -> int:
+        """Height up to which blocks have what the validators signed them by."""
+        with self.lock:
+            return self._store.proven()
+
+    def prove(self, height: int, evidence: bytes) -> Block:
+        """Keep what the validators signed a block by; return the block. Raises as `commit`."""
+        with self.lock:
+            self._store.prove(height, evidence)
+            return next(self._store.blocks(height))
+
     def listen(self, listener: Callable[[Outcome], None]) -> None:
         """Call ``listener`` after every block, from the thread that wrote it."""
         self._listeners.append(listener)
