@@ -25,12 +25,23 @@ from tallystick.crypto.protobuf import (
     varint_field,
 )
 
-__all__ = ["PRECOMMIT", "PREVOTE", "BlockId", "Moment", "Vote", "is_vote_of", "sign_bytes"]
+__all__ = [
+    "NANOS",
+    "PRECOMMIT",
+    "PREVOTE",
+    "BlockId",
+    "Moment",
+    "Vote",
+    "block_id_bytes",
+    "is_vote_of",
+    "sign_bytes",
+]
 
 PREVOTE: Literal[1] = 1
 PRECOMMIT: Literal[2] = 2
 MOST_ROUND = 2**31 - 1
 MOST_PARTS = 2**32 - 1
+NANOS = 10**9  # in a second
 
 _Hash = Annotated[bytes, msgspec.Meta(max_length=32)]
 
@@ -39,7 +50,17 @@ class Moment(Record):
     """A time as CometBFT keeps it: seconds since 1970, which may be negative, and nanoseconds."""
 
     seconds: Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
-    nanos: Annotated[int, msgspec.Meta(ge=0, lt=10**9)]
+    nanos: Annotated[int, msgspec.Meta(ge=0, lt=NANOS)]
+
+    @property
+    def total(self) -> int:
+        """Nanoseconds since 1970."""
+        return self.seconds * NANOS + self.nanos
+
+    @property
+    def milliseconds(self) -> int:
+        """Whole milliseconds since 1970, rounded down."""
+        return self.total // 10**6
 
 
 class BlockId(Record):
@@ -68,15 +89,19 @@ class Vote(Record):
     time: Moment
 
 
+def block_id_bytes(block: BlockId) -> bytes:
+    """Return the protobuf encoding of a block's id, which votes and headers share."""
+    parts = varint_field(1, block.parts) + octets(2, block.parts_hash)
+    return octets(1, block.hash) + message(2, parts)
+
+
 def sign_bytes(vote: Vote, chain_id: str) -> bytes:
     """Return what the validator signs."""
-    parts = varint_field(1, vote.block.parts) + octets(2, vote.block.parts_hash)
-    block = octets(1, vote.block.hash) + message(2, parts)
     return delimited(
         varint_field(1, vote.kind)
         + fixed64(2, vote.height)
         + fixed64(3, vote.round)
-        + (b"" if vote.block.is_nil else message(4, block))
+        + (b"" if vote.block.is_nil else message(4, block_id_bytes(vote.block)))
         + message(5, timestamp(vote.time.seconds, vote.time.nanos))
         + octets(6, chain_id.encode())
     )
