@@ -1,0 +1,1 @@
+"""CometBFT as an engine: it runs beside a node as a process of its own and orders transactions."""
