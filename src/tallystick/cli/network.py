@@ -83,7 +83,7 @@ def init(  # noqa: PLR0917 - one argument per documented flag
         held = [make_card(keyring) for keyring in keyrings.values()]
     else:
         held, genesis = _found(called, cards or (), engine, sealer)
-    settings = plan_settings([card.name for card in held], hosts, base_port)
+    settings = plan_settings([card.name for card in held], hosts, base_port, genesis)
     write_network(folder, genesis, settings, keyrings)
     document = _document(folder, genesis, held, settings, keyed=bool(trial))
     if json:

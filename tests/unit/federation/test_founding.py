@@ -4,6 +4,7 @@ import pytest
 from msgspec import structs
 
 from tallystick.codec import decode, encode
+from tallystick.consensus.cometbft.home import node_id
 from tallystick.errors import ConfigError, DecodeError, VerificationError
 from tallystick.federation.armour import write_new
 from tallystick.federation.card import fingerprint, load_card, make_card
@@ -279,3 +280,43 @@ def test_ports_count_up_and_hosts_are_told():
 def test_hosts_and_ports_that_cannot_be_are_refused(hosts, port, named):
     with pytest.raises(ConfigError, match=named):
         plan_settings(NAMES, hosts, port)
+
+
+def test_nodes_under_cometbft_know_each_other():
+    genesis = structs.replace(trial_network(NAMES, 0).genesis, engine="cometbft")
+    planned = plan_settings(NAMES, {"south": "::1"}, 9000, genesis)
+    ids = [
+        node_id(next(key.public for key in founder.keys if key.role == "validator"))
+        for founder in genesis.founders
+    ]
+    addresses = [
+        f"{ids[0]}@127.0.0.1:10000",
+        f"{ids[1]}@127.0.0.1:10001",
+        f"{ids[2]}@[::1]:10002",
+    ]
+    urls = [each.public_url for each in planned.values()]
+
+    assert [each.p2p_port for each in planned.values()] == [10000, 10001, 10002]
+    assert planned["south"].p2p_host == "::1"
+    for number, each in enumerate(planned.values()):
+        assert list(each.peers) == [*addresses[:number], *addresses[number + 1 :]]
+        assert list(each.nodes) == [*urls[:number], *urls[number + 1 :]]
+    assert plan_settings(NAMES, {}, 9000, trial_network(NAMES, 0).genesis) == plan_settings(
+        NAMES, {}, 9000
+    )
+
+
+def test_under_cometbft_every_node_needs_two_ports():
+    genesis = structs.replace(trial_network(NAMES, 0).genesis, engine="cometbft")
+
+    assert plan_settings(NAMES, {}, 64533, genesis)["south"].p2p_port == 65535
+    with pytest.raises(ConfigError, match="as many from 65534 on"):
+        plan_settings(NAMES, {}, 64534, genesis)
+
+
+def test_under_cometbft_every_founder_needs_a_validator_key():
+    genesis = structs.replace(trial_network(NAMES, 0).genesis, engine="cometbft")
+    first = structs.replace(genesis.founders[0], keys=genesis.founders[0].keys[:1])
+    without = structs.replace(genesis, founders=(first, *genesis.founders[1:]))
+    with pytest.raises(ConfigError, match="'east' has no validator key"):
+        plan_settings(NAMES, {}, 9000, without)
