@@ -104,6 +104,15 @@ def _check_limits(genesis: Genesis) -> None:
         raise ConfigError(msg)
 
 
+def _check_validators(genesis: Genesis) -> None:
+    if genesis.sealer:
+        msg = f"nobody seals under 'cometbft', and '{genesis.sealer}' is named as the sealer"
+        raise ConfigError(msg)
+    if not any(key.role == "validator" for each in genesis.founders for key in each.keys):
+        msg = "no founder has a validator key, and 'cometbft' needs one at least"
+        raise ConfigError(msg)
+
+
 def check_genesis(genesis: Genesis) -> None:
     """Refuse unsorted or doubled members, bad keys, a stranger as sealer, or too much money.
 
@@ -119,6 +128,8 @@ def check_genesis(genesis: Genesis) -> None:
     if genesis.engine == "solo" and genesis.sealer not in ids:
         msg = f"the sealer '{genesis.sealer}' is not a founder"
         raise ConfigError(msg)
+    if genesis.engine == "cometbft":
+        _check_validators(genesis)
     if sum(founder.micros for founder in genesis.founders) >= 2**62:
         msg = "the founders' money does not fit 62 bits"
         raise ConfigError(msg)

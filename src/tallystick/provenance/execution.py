@@ -10,6 +10,7 @@ from tallystick.consensus.solo import check_seal
 from tallystick.errors import DecodeError, InvariantError, RejectedError, VerificationError
 from tallystick.ledger.block import header_hash
 from tallystick.ledger.contracts.members import MEMBERS, ROLL
+from tallystick.ledger.contracts.validators import VALIDATORS
 from tallystick.ledger.kernel import Kernel
 from tallystick.provenance.timeline import Timeline
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Checkpoint", "Executed", "FinalityError", "HistoryError", "execute"]
 
 Checkpoint = tuple[int, bytes]
+WHO = {MEMBERS.prefix, ROLL.prefix, VALIDATORS.prefix}  # tables that a timeline follows
 
 
 class FinalityError(VerificationError):
@@ -91,7 +93,7 @@ def execute(bundle: Bundle, checkpoint: Checkpoint | None = None) -> Executed:
         state.commit(outcome.changes)
         head = outcome.header
         leaves += [(head.height, leaf) for owner, leaf in outcome.logged if owner == task]
-        if any(key[0] in {MEMBERS.prefix, ROLL.prefix} for key in outcome.changes):
+        if any(key[0] in WHO for key in outcome.changes):
             timeline.note(head.height + 1, state)
         _compare(checkpoint, head)
     if checkpoint is not None and checkpoint[0] > head.height:
