@@ -43,6 +43,8 @@ SAYS = {
     "heartbeat_milliseconds": "how often there is an empty block when nobody sends anything",
     "peers": "the other nodes' CometBFT, each ID@HOST:PORT",
     "nodes": "the other nodes, each its public_url",
+    "authority": "who signs their certificates, a PEM file; empty: whom this machine trusts",
+    "snapshot_blocks": "how often to make what newcomers begin with; 0 makes none",
 }
 # Written only where one of them is set: an engine that asks no other nodes has no use for them.
 COMETBFT = (
@@ -53,6 +55,8 @@ COMETBFT = (
     "heartbeat_milliseconds",
     "peers",
     "nodes",
+    "authority",
+    "snapshot_blocks",
 )
 RANGES: dict[str, tuple[float, float]] = {
     "port": (0, MOST_PORT),
@@ -65,6 +69,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "engine_port": (0, MOST_PORT),
     "commit_milliseconds": (0, 60_000),
     "heartbeat_milliseconds": (100, 3_600_000),
+    "snapshot_blocks": (0, 10**9),
 }
 LIST = "tuple[str, ...]"
 KINDS = {"str": "text", "int": "a whole number", "bool": "true or false", LIST: "a list of texts"}
@@ -103,6 +108,10 @@ class NodeSettings:
         The wait after a block, and the time between empty ones.
     peers, nodes
         The other nodes: their CometBFT's, and their public URLs.
+    authority
+        A PEM file with the authority of the other nodes' certificates.
+    snapshot_blocks
+        The number of blocks between two snapshots.
 
     Raises
     ------
@@ -128,6 +137,8 @@ class NodeSettings:
     heartbeat_milliseconds: int = 5000
     peers: tuple[str, ...] = ()
     nodes: tuple[str, ...] = ()
+    authority: str = ""
+    snapshot_blocks: int = 500
 
     def __post_init__(self) -> None:
         """Refuse values of the wrong kind or size."""

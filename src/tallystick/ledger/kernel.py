@@ -146,6 +146,20 @@ class Kernel:
         check_transaction(state, tx, time, self.chain, self.limits)
         return tx
 
+    def check_protocol(self, state: State) -> None:
+        """Refuse to execute what comes after a state under rules that are not known here.
+
+        Raises
+        ------
+        UnsupportedProtocolError
+            The protocol version in force is none of `KNOWN`.
+        """
+        version = members.protocol(state)
+        if version not in KNOWN:
+            known = ", ".join(map(str, sorted(KNOWN)))
+            msg = f"the network runs protocol {version}; this program knows {known}"
+            raise UnsupportedProtocolError(msg, hint="upgrade tallystick on this node")
+
     def propose(
         self, state: State, parent: Header, time: int, candidates: Iterable[Transaction]
     ) -> Outcome:
@@ -281,11 +295,7 @@ class _Run:
         self.used: dict[str, int] = {}
         self.size = 0
         self.share = kernel.limits.block_bytes // max(1, len(members.active_members(state)))
-        version = members.protocol(state)
-        if version not in KNOWN:
-            known = ", ".join(map(str, sorted(KNOWN)))
-            msg = f"the network runs protocol {version}; this program knows {known}"
-            raise UnsupportedProtocolError(msg, hint="upgrade tallystick on this node")
+        kernel.check_protocol(state)
 
     def execute(self, tx: Transaction, *, keep_refused: bool = False) -> None:
         """Run one transaction; with ``keep_refused`` a refusal leaves a receipt."""

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import socket
 import stat
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from tallystick.consensus.cometbft.binary import Binary, find_binary
-from tallystick.consensus.cometbft.home import node_id, write_home
+from tallystick.consensus.cometbft.home import write_home
 from tallystick.consensus.cometbft.settings import EngineSettings, StateSync
-from tallystick.crypto import keys
 from tallystick.errors import ConfigError
 from tallystick.federation.settings import NodeSettings
 from tallystick.ledger.genesis import Genesis
 from tallystick.node.program import Program
 from tallystick.storage.files import translated
 
-__all__ = ["APPLICATION", "COMETBFT", "Prepared", "prepare_engine"]
+__all__ = ["APPLICATION", "COMETBFT", "Meeting", "Prepared", "prepare_engine", "write_engine"]
 
 APPLICATION, COMETBFT = "application", "cometbft"  # what a node's processes are called
 MOST_SOCKET_BYTES = 100  # of a path; the kernel takes 107
@@ -32,19 +32,46 @@ BAD_INPUT = 2  # the exit status of an application whose folder or settings are 
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A CometBFT that can be started.
+class Meeting:
+    """Where an application and its CometBFT meet.
 
     Attributes
     ----------
     home
-        Its folder.
+        CometBFT's folder.
     socket
         Where the application has to listen for it.
     rpc_port, metrics_port
         Where it answers, on 127.0.0.1.
-    node_id
-        What other nodes know it by.
+    """
+
+    home: Path
+    socket: Path
+    rpc_port: int
+    metrics_port: int
+
+    @property
+    def rpc_url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.rpc_port}"
+
+    def to_text(self) -> str:
+        """Return this for a command line."""
+        return json.dumps([str(self.home), str(self.socket), self.rpc_port, self.metrics_port])
+
+    @classmethod
+    def from_text(cls, text: str) -> Meeting:
+        """Return what `to_text` wrote."""
+        home, listening, rpc_port, metrics_port = json.loads(text)
+        return cls(Path(home), Path(listening), rpc_port, metrics_port)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared(Meeting):
+    """A CometBFT that can be started.
+
+    Attributes
+    ----------
     binary
         Which program it is.
     command, environment
@@ -53,20 +80,10 @@ class Prepared:
         Where its output goes.
     """
 
-    home: Path
-    socket: Path
-    rpc_port: int
-    metrics_port: int
-    node_id: str
     binary: Binary
     command: tuple[str, ...]
     environment: Mapping[str, str]
     log: Path
-
-    @property
-    def rpc_url(self) -> str:
-        """Where it answers."""
-        return f"http://127.0.0.1:{self.rpc_port}"
 
     def programs(self, application: Sequence[str]) -> tuple[Program, Program]:
         """Return what to supervise: the application by its command line, then CometBFT."""
@@ -77,39 +94,31 @@ class Prepared:
         )
 
 
-def prepare_engine(  # noqa: PLR0913 - one argument per thing that is decided elsewhere
-    folder: Path,
-    genesis: Genesis,
-    settings: NodeSettings,
-    validator_secret: bytes,
-    *,
-    node_secret: bytes | None = None,
-    moniker: str = "node",
-    metrics_port: int = 0,
-    state_sync: StateSync | None = None,
-    filter_peers: bool = False,
-    log_level: Literal["info", "error"] = "error",
-    as_json: bool = False,
-    binary: Binary | None = None,
+def application_command(
+    folder: Path, meeting: Meeting, *, host: str | None, port: int | None, as_json: bool
+) -> list[str]:
+    """Return the command line of the application beside CometBFT."""
+    command = [sys.executable, "-m", "tallystick.node.application", str(folder)]
+    command += ["--meeting", meeting.to_text()]
+    command += ["--json-logs"] if as_json else []
+    command += ["--host", host] if host is not None else []
+    return command + (["--port", str(port)] if port is not None else [])
+
+
+def prepare_engine(
+    folder: Path, settings: NodeSettings, *, binary: Binary | None = None
 ) -> Prepared:
-    """Write CometBFT's folder inside a node's, ``folder / "cometbft"``, and say how to start it.
+    """Say where CometBFT's folder is in a node's, where both processes meet, and how to start it.
 
     Parameters
     ----------
-    validator_secret
-        Signs votes: the member's newest validator key on the ledger.
-    node_secret
-        What other nodes know this one by: the member's first validator key, also after it has
-        another; the ``validator_secret`` by default.
-    metrics_port
-        On 127.0.0.1; 0 takes a free one.
     binary
         By default what `find_binary` finds.
 
     Raises
     ------
     ConfigError
-        As `find_binary` and `write_home`; or there is no private place for the socket.
+        As `find_binary`; or there is no private place for the socket.
     UnavailableError
         CometBFT is not installed, or the disk is full or failed.
     """
@@ -117,12 +126,49 @@ def prepare_engine(  # noqa: PLR0913 - one argument per thing that is decided el
     home = folder.resolve() / "cometbft"
     with translated(home):
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    listening = _socket_in(home)
-    rpc_port, metrics_port = _ports(settings.engine_port, metrics_port)
-    written = EngineSettings(
-        application=str(listening),
+    rpc_port, metrics_port = _ports(settings.engine_port, 0)
+    return Prepared(
+        home=home,
+        socket=_socket_in(home),
         rpc_port=rpc_port,
         metrics_port=metrics_port,
+        binary=program,
+        command=(str(program.path), "start", "--home", str(home)),
+        environment=_environment(settings),
+        log=folder.resolve() / "cometbft.log",
+    )
+
+
+def write_engine(  # noqa: PLR0913 - one argument per thing that is decided elsewhere
+    meeting: Meeting,
+    genesis: Genesis,
+    settings: NodeSettings,
+    validator_secret: bytes,
+    node_secret: bytes,
+    *,
+    moniker: str = "node",
+    state_sync: StateSync | None = None,
+    as_json: bool = False,
+) -> None:
+    """Write CometBFT's folder, or bring it up to date; before CometBFT starts.
+
+    Parameters
+    ----------
+    validator_secret
+        Signs votes: the member's newest validator key on the ledger.
+    node_secret
+        What other nodes know this one by: the member's first validator key, also after it has
+        another.
+
+    Raises
+    ------
+    ConfigError, UnavailableError
+        As `write_home`.
+    """
+    written = EngineSettings(
+        application=str(meeting.socket),
+        rpc_port=meeting.rpc_port,
+        metrics_port=meeting.metrics_port,
         p2p_host=settings.p2p_host,
         p2p_port=settings.p2p_port,
         peers=settings.peers,
@@ -131,31 +177,19 @@ def prepare_engine(  # noqa: PLR0913 - one argument per thing that is decided el
         heartbeat_milliseconds=settings.heartbeat_milliseconds,
         most_waiting=min(settings.pending, MOST_WAITING),
         transaction_bytes=genesis.limits.transaction_bytes,
-        filter_peers=filter_peers,
+        filter_peers=True,
         state_sync=state_sync,
-        log_level=log_level,
         log_format="json" if as_json else "plain",
     )
-    known_by = validator_secret if node_secret is None else node_secret
-    write_home(home, genesis, written, validator_secret, known_by)
-    return Prepared(
-        home=home,
-        socket=listening,
-        rpc_port=rpc_port,
-        metrics_port=metrics_port,
-        node_id=node_id(keys.public_of(known_by)),
-        binary=program,
-        command=(str(program.path), "start", "--home", str(home)),
-        environment=_environment(),
-        log=folder.resolve() / "cometbft.log",
-    )
+    write_home(meeting.home, genesis, written, validator_secret, node_secret)
 
 
-def _environment() -> dict[str, str]:
+def _environment(settings: NodeSettings) -> dict[str, str]:
     """Return this process's environment without what would change CometBFT's configuration."""
-    return {
+    found = {
         key: value for key, value in os.environ.items() if not key.startswith(("CMT", "TMHOME"))
     }
+    return found | ({"SSL_CERT_FILE": settings.authority} if settings.authority else {})
 
 
 def _ports(*wanted: int) -> list[int]:

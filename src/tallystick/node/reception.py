@@ -20,6 +20,7 @@ from tallystick.node.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from tallystick.consensus.cometbft.replica import Replica
     from tallystick.consensus.engine import RetryLaterError
@@ -97,6 +98,14 @@ class Reception:
     def height(self) -> int:
         """Of the newest block that is shown."""
         return self.engine.head.height
+
+    def facts(self) -> dict[str, Any]:
+        """Return what this engine says of itself for the node's status."""
+        return {
+            "validators": [self.engine.genesis.sealer],
+            "peers": [],
+            "catching_up": False,
+        }
 
     def listen(self, listener: Callable[[int], None]) -> None:
         """Call ``listener`` with the height after every block that is shown, from any thread."""

@@ -16,10 +16,16 @@ import msgspec
 
 from tallystick.codec import encode
 from tallystick.consensus.cometbft.commits import LightBlock
+from tallystick.consensus.cometbft.replica import validator_keys
 from tallystick.consensus.cometbft.rpc_json import parse_commit, parse_validators
-from tallystick.consensus.cometbft.validators import founding_validators, validators_hash
+from tallystick.consensus.cometbft.validators import (
+    address_of,
+    founding_validators,
+    validators_hash,
+)
 from tallystick.consensus.engine import RetryLaterError
 from tallystick.errors import DecodeError, UnavailableError
+from tallystick.ledger.contracts import changes, members, validators
 from tallystick.node.reception import Reception
 
 if TYPE_CHECKING:
@@ -41,6 +47,7 @@ GATHER_SECONDS = 0.005  # for company before transactions are written and handed
 AGAIN_SECONDS = 2.0  # until what no block has is handed over again
 LOOK_SECONDS = 0.5  # between two looks for evidence while CometBFT is away
 PROOF_SECONDS = 10.0  # until a state is fixed by the next block
+PEERS_SECONDS = 1.0  # what is known of peers is so old at most
 PAGE = 100  # validators in an answer
 
 
@@ -53,12 +60,22 @@ class Relay(Reception):
         As of `Reception`.
     make_rpc
         Connects to CometBFT's JSON-RPC; each thread has a connection of its own.
+    member
+        Whose node this is.
+    quiet_seconds
+        After how long without a block something is wrong.
     """
 
     engine: Replica
 
     def __init__(
-        self, engine: Replica, reader: LedgerStore, make_rpc: Callable[[], CometRpc]
+        self,
+        engine: Replica,
+        reader: LedgerStore,
+        make_rpc: Callable[[], CometRpc],
+        *,
+        member: str,
+        quiet_seconds: float,
     ) -> None:
         """Work from `start` on."""
         super().__init__(engine, reader)
@@ -68,6 +85,13 @@ class Relay(Reception):
         self._sets: dict[bytes, Validators] = {}
         first = founding_validators(engine.genesis)
         self._sets[validators_hash(first)] = first
+        self._member = member
+        self._quiet_seconds = quiet_seconds
+        self._asking = make_rpc()
+        self._peers: list[str] = []
+        self._peers_lock = threading.Lock()
+        self._looked = -PEERS_SECONDS
+        self._catching_up = False
         self._news = threading.Event()
         self._shown = threading.Condition()
         self._showing = threading.Thread(target=self._show_on, name="evidence", daemon=True)
@@ -85,6 +109,7 @@ class Relay(Reception):
         if self._showing.is_alive():
             self._showing.join()
         self._rpc.close()
+        self._asking.close()
 
     @property
     def works(self) -> bool:
@@ -110,6 +135,43 @@ class Relay(Reception):
         with self._reading:
             evidence = next(self._reader.blocks(head.height + 1)).evidence
         return row, proof, head, evidence
+
+    def facts(self) -> dict[str, Any]:
+        """See `Reception.facts`; what CometBFT says is as it was a moment ago."""
+        state = self.engine.state.reader()
+        seated = validators.validator_set(state)
+        with self._peers_lock:
+            if time.monotonic() - self._looked > PEERS_SECONDS:
+                self._looked = time.monotonic()
+                self._look_at_peers()
+        names = {address_of(public).hex(): name for name, public in validator_keys(state)}
+        quiet = max(0, self.clock.now() - self.engine.head.time) / 1000
+        return {
+            "validators": list(seated),
+            "peers": sorted(names.get(each, each) for each in self._peers),
+            "catching_up": self._catching_up or self.engine.head.height > self._height + 1,
+            "history_from": self.engine.history_from,
+            "quiet_seconds": round(quiet, 1),
+            "missing": [] if quiet < self._quiet_seconds else self._absent(seated, names),
+            "failure": self.engine.failure,
+            "upgrades": [list(each) for each in changes.upcoming(state)],
+            "protocol": members.protocol(state),
+        }
+
+    def _look_at_peers(self) -> None:
+        try:
+            found = self._asking.call("net_info").get("peers") or []
+            self._peers = [each["node_info"]["id"] for each in found]
+            sync = self._asking.call("status")["sync_info"]
+            self._catching_up = bool(sync["catching_up"])
+        except (UnavailableError, DecodeError, KeyError, TypeError) as error:
+            LOG.debug("nothing is known of peers: %s", error)
+            self._peers, self._catching_up = [], False
+
+    def _absent(self, seated: dict[str, bytes], names: dict[str, str]) -> list[str]:
+        """Return the validators whose nodes are not connected to this one."""
+        here = {names.get(each, each) for each in self._peers} | {self._member}
+        return [name for name in seated if name not in here]
 
     def _go_on(self) -> None:
         handed = time.monotonic() - AGAIN_SECONDS
@@ -183,11 +245,11 @@ class Relay(Reception):
         if self._height >= height:
             return
         header, commit = parse_commit(rpc.call("commit", height=str(height)))
-        validators = self._sets.get(header.validators_hash)
-        if validators is None:
-            validators = self._fetch_validators(rpc, height)
-            self._sets[header.validators_hash] = validators
-        evidence = encode(LightBlock(header, commit, validators))
+        found = self._sets.get(header.validators_hash)
+        if found is None:
+            found = self._fetch_validators(rpc, height)
+            self._sets[header.validators_hash] = found
+        evidence = encode(LightBlock(header, commit, found))
         block = self.engine.prove(height, evidence)
         self._keep(msgspec.structs.replace(block, evidence=evidence))
         with self._shown:

@@ -82,12 +82,10 @@ class Service:
             "time": head.time,
             "state_root": head.state_root,
             "engine": genesis.engine,
-            "validators": [genesis.sealer],
             "members": list(members.active_members(self.state)),
             "seen": dict(sorted(self.seen.items())),
-            "peers": [],
-            "catching_up": False,
             "pending": engine.pending,
+            **self.clerk.facts(),
             "tasks": self.tasks(),
         }
 

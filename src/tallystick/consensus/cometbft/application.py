@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from tallystick.codec import decode, encode
 from tallystick.consensus.cometbft import abci_pb2 as abci
-from tallystick.consensus.cometbft.replica import receipt_hash
+from tallystick.consensus.cometbft.replica import receipt_hash, validator_keys
 from tallystick.consensus.cometbft.snapshots import RETRY, SnapshotInfo
 from tallystick.consensus.cometbft.validators import address_of, founding_validators
 from tallystick.consensus.engine import RetryLaterError
 from tallystick.errors import DecodeError, InvariantError
-from tallystick.ledger.contracts import members
 from tallystick.ledger.genesis import engine_chain_id
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
     from tallystick.consensus.cometbft.replica import Replica
     from tallystick.consensus.cometbft.snapshots import Snapshots
-    from tallystick.ledger.state import State
 
 __all__ = ["Application"]
 
@@ -166,7 +164,8 @@ class Application:
     def _query(self, asked: abci.QueryRequest) -> abci.QueryResponse:
         """Say which peers may connect: those whose key is a member's validator key."""
         if asked.path.startswith(FILTER_BY_ID):
-            known = _peers(self._replica.state.reader())
+            keys = validator_keys(self._replica.state.reader())
+            known = {address_of(public).hex() for _, public in keys}
             if asked.path.removeprefix(FILTER_BY_ID) not in known:
                 return abci.QueryResponse(code=REFUSED, log="no member's validator key")
         elif not asked.path.startswith(FILTER):
@@ -215,14 +214,3 @@ class Application:
 
 def _milliseconds(moment: abci.Moment) -> int:
     return moment.seconds * 1000 + moment.nanos // 1_000_000
-
-
-def _peers(state: State) -> set[str]:
-    """Return the ids of the nodes of active members."""
-    found: set[str] = set()
-    for name in members.active_members(state):
-        row = state.get(members.MEMBERS, name)
-        for key in row.keys if row else ():
-            if key.active and key.role == "validator":
-                found.add(address_of(key.public).hex())
-    return found

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from tallystick.codec import encode
-from tallystick.consensus.cometbft.validators import validator_updates
 from tallystick.consensus.engine import RetryLaterError
 from tallystick.consensus.pool import DurablePool, Pool
 from tallystick.consensus.solo import open_ledger
@@ -21,11 +20,12 @@ from tallystick.crypto.hashes import sha256
 from tallystick.errors import InvariantError, RejectedError
 from tallystick.ledger.block import transactions_root
 from tallystick.ledger.collect.rows import TASKS
-from tallystick.ledger.contracts import members
+from tallystick.ledger.contracts import members, validators
 from tallystick.ledger.kernel import (
     FaultyTransactionError,
     InvalidBlockError,
     ShareExceededError,
+    UnsupportedProtocolError,
 )
 from tallystick.ledger.state import state_from_rows
 from tallystick.ledger.transaction import (
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from tallystick.ledger.state import State
     from tallystick.storage.sqlite import LedgerStore
 
-__all__ = ["Decided", "Replica", "receipt_hash"]
+__all__ = ["Decided", "Replica", "receipt_hash", "validator_keys"]
 
 LOG = logging.getLogger(__name__)
 MOST_REFUSED = 50_000
@@ -129,6 +129,7 @@ class Replica:
         self._listeners: list[Callable[[Outcome], None]] = []
         self._verifying = ThreadPoolExecutor(VERIFYING_THREADS, "verify")
         self._pool.take_up(self._state, self._head.time)
+        self._look_ahead()
 
     # --- what every engine offers -----------------------------------------------------------
 
@@ -202,6 +203,13 @@ class Replica:
     def leaves(self, task: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
         """See `Engine.leaves`."""
         return self._store.leaves(task, start)
+
+    @property
+    def history_from(self) -> int:
+        """Height from which on blocks are here: 1, or after the state this node began with."""
+        with self.lock:
+            base = self._store.base()
+            return 1 if base is None else base.height + 1
 
     @property
     def proven(self) -> int:
@@ -293,10 +301,11 @@ class Replica:
             except RejectedError as error:
                 msg = f"block {height} was decided and cannot be executed: {error}"
                 raise InvariantError(msg) from error
-            before = members.validator_set(self._state)
-            after_state = self._state.after(outcome.changes)
-            updates = validator_updates(before, members.validator_set(after_state))
-            version = members.protocol(after_state)
+            after = self._state.after(outcome.changes)
+            updates = validators.validator_updates(
+                validators.validator_set(self._state), validators.validator_set(after)
+            )
+            version = members.protocol(after)
             changed = version != members.protocol(self._state)
             self._decided = Decided(outcome, updates, version if changed else None)
             return self._decided
@@ -324,6 +333,7 @@ class Replica:
             for tx_hash in included:
                 self._mempool.drop(tx_hash)
             self._drop_unseen()
+            self._look_ahead()
         for listener in self._listeners:
             listener(outcome)
 
@@ -347,6 +357,14 @@ class Replica:
             self._state, self._head = state, header
 
     # --- inside -----------------------------------------------------------------------------
+
+    def _look_ahead(self) -> None:
+        """Stop before a block that this program cannot execute, and say so."""
+        try:
+            self.kernel.check_protocol(self._state)
+        except UnsupportedProtocolError as error:
+            LOG.critical("%s", error)
+            self.failure = str(error)
 
     def _check_able(self) -> None:
         if self.failure:
@@ -419,3 +437,15 @@ class Replica:
 def receipt_hash(receipt: Receipt) -> bytes:
     """Return what a receipt is called in CometBFT's record of results."""
     return sha256("receipt", encode(receipt))
+
+
+def validator_keys(state: State) -> Iterator[tuple[str, bytes]]:
+    """Yield every validator key that an active member has or had, with the member's name.
+
+    A node goes by the first one, also after it is replaced.
+    """
+    for name in members.active_members(state):
+        row = state.get(members.MEMBERS, name)
+        for key in row.keys if row else ():
+            if key.role == "validator":
+                yield name, key.public
