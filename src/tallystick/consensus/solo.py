@@ -22,7 +22,7 @@ from tallystick.ledger.kernel import FaultyTransactionError, Kernel, ShareExceed
 from tallystick.ledger.state import state_from_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from tallystick.consensus.engine import RetryLaterError
     from tallystick.consensus.wire import SealedHeader
@@ -38,6 +38,7 @@ __all__ = [
     "SoloSeal",
     "check_seal",
     "check_twin_seal",
+    "is_sealed_with",
     "open_ledger",
     "sealing_keys",
 ]
@@ -278,6 +279,18 @@ def check_twin_seal(
         return
     public = row.keys[seal.key].public
     keys.verify(public, SOLO_DOMAIN, header_hash(twin.header), other.signature)
+
+
+def is_sealed_with(publics: Iterable[bytes], header: Header, evidence: bytes) -> bool:
+    """Return whether the evidence is a seal over the header by one of the keys.
+
+    Raises
+    ------
+    DecodeError
+        It is no seal.
+    """
+    seal, signed = decode(SoloSeal, evidence), header_hash(header)
+    return any(keys.is_valid(each, SOLO_DOMAIN, signed, seal.signature) for each in publics)
 
 
 def sealing_keys(state: State, sealer: str) -> tuple[bytes, ...]:

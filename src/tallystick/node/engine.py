@@ -23,7 +23,15 @@ from tallystick.ledger.genesis import Genesis
 from tallystick.node.program import Program
 from tallystick.storage.files import translated
 
-__all__ = ["APPLICATION", "COMETBFT", "Meeting", "Prepared", "prepare_engine", "write_engine"]
+__all__ = [
+    "APPLICATION",
+    "COMETBFT",
+    "Meeting",
+    "Prepared",
+    "application_command",
+    "prepare_engine",
+    "write_engine",
+]
 
 APPLICATION, COMETBFT = "application", "cometbft"  # what a node's processes are called
 MOST_SOCKET_BYTES = 100  # of a path; the kernel takes 107

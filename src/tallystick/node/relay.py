@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tallystick.codec import encode
-from tallystick.consensus.cometbft.commits import LightBlock
-from tallystick.consensus.cometbft.replica import validator_keys
+from tallystick.consensus.cometbft.commits import LightBlock, without_unverifiable
 from tallystick.consensus.cometbft.rpc_json import parse_commit, parse_validators
 from tallystick.consensus.cometbft.validators import (
     address_of,
@@ -144,7 +143,9 @@ class Relay(Reception):
             if time.monotonic() - self._looked > PEERS_SECONDS:
                 self._looked = time.monotonic()
                 self._look_at_peers()
-        names = {address_of(public).hex(): name for name, public in validator_keys(state)}
+        names = {
+            address_of(public).hex(): name for name, public in validators.validator_keys(state)
+        }
         quiet = max(0, self.clock.now() - self.engine.head.time) / 1000
         return {
             "validators": list(seated),
@@ -249,7 +250,8 @@ class Relay(Reception):
         if found is None:
             found = self._fetch_validators(rpc, height)
             self._sets[header.validators_hash] = found
-        evidence = encode(LightBlock(header, commit, found))
+        # What does not verify is left out: a single validator could make a block unprovable.
+        evidence = encode(without_unverifiable(LightBlock(header, commit, found)))
         block = self.engine.prove(height, evidence)
         self._keep(msgspec.structs.replace(block, evidence=evidence))
         with self._shown:

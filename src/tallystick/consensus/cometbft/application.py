@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from tallystick.codec import decode, encode
 from tallystick.consensus.cometbft import abci_pb2 as abci
-from tallystick.consensus.cometbft.replica import receipt_hash, validator_keys
+from tallystick.consensus.cometbft.replica import receipt_hash
 from tallystick.consensus.cometbft.snapshots import RETRY, SnapshotInfo
 from tallystick.consensus.cometbft.validators import address_of, founding_validators
 from tallystick.consensus.engine import RetryLaterError
 from tallystick.errors import DecodeError, InvariantError
+from tallystick.ledger.contracts import validators
 from tallystick.ledger.genesis import engine_chain_id
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ class Application:
     def _query(self, asked: abci.QueryRequest) -> abci.QueryResponse:
         """Say which peers may connect: those whose key is a member's validator key."""
         if asked.path.startswith(FILTER_BY_ID):
-            keys = validator_keys(self._replica.state.reader())
+            keys = validators.validator_keys(self._replica.state.reader())
             known = {address_of(public).hex() for _, public in keys}
             if asked.path.removeprefix(FILTER_BY_ID) not in known:
                 return abci.QueryResponse(code=REFUSED, log="no member's validator key")

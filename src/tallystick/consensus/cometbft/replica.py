@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from tallystick.ledger.state import State
     from tallystick.storage.sqlite import LedgerStore
 
-__all__ = ["Decided", "Replica", "receipt_hash", "validator_keys"]
+__all__ = ["Decided", "Replica", "receipt_hash"]
 
 LOG = logging.getLogger(__name__)
 MOST_REFUSED = 50_000
@@ -437,15 +437,3 @@ class Replica:
 def receipt_hash(receipt: Receipt) -> bytes:
     """Return what a receipt is called in CometBFT's record of results."""
     return sha256("receipt", encode(receipt))
-
-
-def validator_keys(state: State) -> Iterator[tuple[str, bytes]]:
-    """Yield every validator key that an active member has or had, with the member's name.
-
-    A node goes by the first one, also after it is replaced.
-    """
-    for name in members.active_members(state):
-        row = state.get(members.MEMBERS, name)
-        for key in row.keys if row else ():
-            if key.role == "validator":
-                yield name, key.public

@@ -14,12 +14,12 @@ from tallystick.codec import U63, Hash, Label, Record
 from tallystick.crypto.votes import is_vote_of
 from tallystick.errors import RejectedError
 from tallystick.ledger.contracts import accounts
-from tallystick.ledger.contracts.members import MEMBERS, retire_key
+from tallystick.ledger.contracts.members import MEMBERS, active_members, retire_key
 from tallystick.ledger.receipt import Event
 from tallystick.ledger.state import State, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from tallystick.ledger.context import Context
     from tallystick.ledger.genesis import Genesis
@@ -39,6 +39,7 @@ __all__ = [
     "seats",
     "unseat",
     "unseat_problem",
+    "validator_keys",
     "validator_set",
     "validator_updates",
 ]
@@ -93,6 +94,21 @@ def validator_set(state: State) -> dict[str, bytes]:
     """Return each validating member's public key, in the order of their names."""
     found = {name: _keys(state, name) for name in seats(state)}
     return {name: publics[-1] for name, publics in found.items() if publics}
+
+
+def validator_keys(state: State, *, active: bool = False) -> Iterator[tuple[str, bytes]]:
+    """Yield every validator key of an active member, with the member's name, seated or not.
+
+    Parameters
+    ----------
+    active
+        Leave out those that were replaced.
+    """
+    for name in active_members(state):
+        row = state.get(MEMBERS, name)
+        for key in row.keys if row else ():
+            if key.role == "validator" and (key.active or not active):
+                yield name, key.public
 
 
 def validator_updates(
