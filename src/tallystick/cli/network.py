@@ -1,4 +1,4 @@
-"""``tally network``: found a network from its members' cards, and print the line to publish."""
+"""``tally network``: found a network from its members' cards, print its line, find its engine."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["network"]
 
 network = typer.Typer(
-    help="Found a network, or print the line that names it.", rich_markup_mode=None
+    help="Found a network, print the line that names it, or find its engine.", rich_markup_mode=None
 )
 FORMAT = "tally.network/1"
+FOUND = {"variable": "TALLY_COMETBFT names it", "cache": "kept by tally", "path": "on PATH"}
 BASE_PORT = 26650
 
 
@@ -117,6 +118,45 @@ def card(
         print_document({**_facts(genesis), "members": founders})
     else:
         say(genesis_line(genesis))
+
+
+@network.command()
+def engine(
+    install: Annotated[
+        bool, typer.Option("--install", help="Build CometBFT with Go, and keep it.")
+    ] = False,
+    binary: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep this CometBFT, if it is one known here."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say which CometBFT orders a network's transactions on this machine."""
+    from tallystick.consensus.cometbft.binary import adopt_binary, find_binary, install_binary
+
+    if install and binary is not None:
+        msg = "--install builds CometBFT and takes no --binary"
+        raise ConfigError(msg, hint="leave one of them out")
+    if install:
+        found = install_binary()
+    else:
+        found = find_binary() if binary is None else adopt_binary(binary)
+    document = {
+        "format": "tally.network-engine/1",
+        "ok": True,
+        "path": str(found.path),
+        "version": found.version,
+        "digest": found.digest,
+        "pinned": found.is_pinned,
+        "source": found.source,
+    }
+    if json:
+        print_document(document)
+        return
+    say(f"CometBFT  {found.version}")
+    say(f"program   {found.path}  ({FOUND[found.source]})")
+    known = "  (a build known to this release)" if found.is_pinned else ""
+    say(f"sha256    {found.digest.hex()}{known}")
 
 
 def _genesis_from_url(url: str, ca: Path | None, proxy: str | None) -> Genesis:

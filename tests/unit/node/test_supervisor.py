@@ -19,7 +19,7 @@ from tallystick.node.processes import (
     process_states,
     started_at,
 )
-from tallystick.node.program import Backoff
+from tallystick.node.program import Backoff, Child, Program
 from tallystick.node.supervisor import supervise
 from tallystick.storage.lock import Lock
 
@@ -325,3 +325,48 @@ def test_pauses_double_up_to_the_most_and_begin_again_after_health():
         pauses.append(backoff.after(pauses[-1], lived))
 
     assert pauses[1:] == [0.2, 0.4, 0.8, 1.0, 1.0, 0.2, 0.4]
+
+
+LEAVING = """
+import sys
+from tallystick.node.parent import leave_with_parent
+
+leave_with_parent()
+print("watching", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_child_leaves_when_the_pipe_to_its_parent_closes():
+    reader, writer = os.pipe()
+    child = subprocess.Popen(
+        [sys.executable, "-c", LEAVING],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=(reader,),
+        env=environment(TALLY_PARENT_PIPE=str(reader)),
+    )
+    os.close(reader)
+    with child.stdin, child.stdout:
+        assert child.stdout.readline() == b"watching\n"
+        assert child.poll() is None
+        os.close(writer)
+
+        assert child.wait(timeout=30) == 1
+
+
+def test_a_log_is_kept_small_with_what_came_before(tmp_path, monkeypatch):
+    monkeypatch.setattr("tallystick.node.program.MOST_LOG_BYTES", 10)
+    log = tmp_path / "log"
+    child = Child(Program("cometbft", ("x",), log=log), Backoff())
+    child.trim()
+    log.write_text("0123456789")
+    child.trim()
+    assert log.read_text() == "0123456789"
+    with log.open("a") as file:
+        print("more", file=file, flush=True)
+        child.trim()
+        print("later", file=file)
+
+    assert log.read_text() == "later\n"
+    assert (tmp_path / "log.1").read_text() == "0123456789more\n"
