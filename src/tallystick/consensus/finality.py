@@ -95,7 +95,7 @@ def check_twin(state: State, genesis: Genesis, known: SealedHeader, twin: Sealed
     if not guilty or not same_set:
         msg = "the two headers do not come with two blocks that the same validators signed"
         raise VerificationError(msg)
-    names = dict((public, name) for name, public in validator_keys(state))
+    names = {public: name for name, public in validator_keys(state)}
     return ", ".join(sorted(f"'{names.get(public, public.hex()[:12])}'" for public in guilty))
 
 

@@ -44,8 +44,8 @@ def read_row(
     Parameters
     ----------
     sealer_keys
-        The public keys that may have sealed it; under CometBFT those of all validators. Before its first block a ledger has no seal, and
-        what a node serves of it cannot be read so.
+        The public keys that may have sealed it; under CometBFT those of all validators. Before
+        its first block a ledger has no seal, and what a node serves of it cannot be read so.
     witness
         Writes down what was not true; nobody does without it.
 

@@ -161,8 +161,8 @@ class Relay(Reception):
 
     def _look_at_peers(self) -> None:
         try:
-            found = self._asking.call("net_info").get("peers") or []
-            self._peers = [each["node_info"]["id"] for each in found]
+            found: list[dict[str, Any]] = self._asking.call("net_info").get("peers") or []
+            self._peers = [str(each["node_info"]["id"]) for each in found]
             sync = self._asking.call("status")["sync_info"]
             self._catching_up = bool(sync["catching_up"])
         except (UnavailableError, DecodeError, KeyError, TypeError) as error:

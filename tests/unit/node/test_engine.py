@@ -1,10 +1,12 @@
 """A CometBFT beside a node: where it listens, and four that make blocks together."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from base64 import b64decode
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +17,14 @@ from msgspec import structs
 from support.commands import environment
 
 from tallystick.consensus.cometbft.binary import Binary, find_binary
+from tallystick.consensus.cometbft.home import node_id
+from tallystick.crypto import keys
 from tallystick.errors import ConfigError, UnavailableError
 from tallystick.federation.network_folder import plan_settings
 from tallystick.federation.settings import NodeSettings
 from tallystick.federation.trial import secret_of, simulated_genesis
 from tallystick.ledger.genesis import engine_chain_id
-from tallystick.node.engine import prepare_engine
+from tallystick.node.engine import Meeting, prepare_engine, write_engine
 from tallystick.node.processes import process_states, started_at
 
 NAMES = ("east", "north", "south", "west")
@@ -43,39 +47,30 @@ sys.exit(supervise(Path(folder), programs))
 
 
 def prepare(folder, **others):
-    given = {"binary": NONE, **others}
-    return prepare_engine(folder, GENESIS, NodeSettings(), SECRETS["north"], **given)
+    return prepare_engine(folder, NodeSettings(**others), binary=NONE)
 
 
 def test_ports_are_free_ones_where_none_is_named(tmp_path):
     prepared = prepare(tmp_path)
-    named = prepare_engine(
-        tmp_path,
-        GENESIS,
-        NodeSettings(engine_port=7),
-        SECRETS["north"],
-        metrics_port=8,
-        binary=NONE,
-    )
+    named = prepare(tmp_path, engine_port=7)
 
     assert len({prepared.rpc_port, prepared.metrics_port, 0}) == 3
-    assert (named.rpc_port, named.metrics_port, named.rpc_url) == (7, 8, "http://127.0.0.1:7")
+    assert (named.rpc_port, named.rpc_url) == (7, "http://127.0.0.1:7")
+    assert Meeting.from_text(named.to_text()) == Meeting(
+        named.home, named.socket, named.rpc_port, named.metrics_port
+    )
 
 
 def test_others_know_a_node_by_its_first_key(tmp_path):
     planned = plan_settings(NAMES, {}, genesis=GENESIS)
-    prepared = prepare(tmp_path / "a")
-    rotated = prepare_engine(
-        tmp_path / "b",
-        GENESIS,
-        planned["north"],
-        SECRETS["south"],
-        node_secret=SECRETS["north"],
-        binary=NONE,
-    )
+    prepared = prepare(tmp_path)
+    write_engine(prepared, GENESIS, planned["north"], SECRETS["south"], SECRETS["north"])
+    node = json.loads((prepared.home / "config/node_key.json").read_text())
+    voter = json.loads((prepared.home / "config/priv_validator_key.json").read_text())
+    known_by = node_id(b64decode(node["priv_key"]["value"])[32:])
 
-    assert prepared.node_id == rotated.node_id
-    assert any(peer.startswith(f"{prepared.node_id}@") for peer in planned["east"].peers)
+    assert voter["address"].lower() == node_id(keys.public_of(SECRETS["south"]))
+    assert any(peer.startswith(f"{known_by}@") for peer in planned["east"].peers)
 
 
 def test_the_socket_is_in_the_folder_or_somewhere_short_and_private(tmp_path, monkeypatch):
@@ -134,11 +129,12 @@ def engines(tmp_path):
     prepared, processes = {}, {}
     for name in NAMES:
         settings = replace(planned[name], heartbeat_milliseconds=300, commit_milliseconds=50)
-        ready = prepare_engine(
-            tmp_path / name, GENESIS, settings, SECRETS[name], moniker=name, log_level="info"
-        )
+        ready = prepare_engine(tmp_path / name, settings)
+        write_engine(ready, GENESIS, settings, SECRETS[name], SECRETS[name], moniker=name)
         config = ready.home / "config/config.toml"
-        config.write_text(config.read_text().replace(f"unix://{ready.socket}", "kvstore"))
+        text = config.read_text().replace(f"unix://{ready.socket}", "kvstore")
+        # The built-in application says nothing of peers.
+        config.write_text(text.replace("filter_peers = true", "filter_peers = false"))
         prepared[name] = ready
         processes[name] = subprocess.Popen(
             [sys.executable, "-c", SUPERVISE, str(tmp_path / name), *ready.command],
@@ -176,9 +172,9 @@ def test_four_engines_make_blocks_and_one_that_is_killed_catches_up(engines, tmp
     prepared, processes = engines
     for name, status in wait_for_height(prepared, 3).items():
         assert status["node_info"]["network"] == engine_chain_id(GENESIS)
-        assert status["node_info"]["id"] == prepared[name].node_id
+        assert status["node_info"]["id"] == node_id(keys.public_of(SECRETS[name]))
         assert status["validator_info"]["voting_power"] == "10"
-        assert status["validator_info"]["address"].lower() == prepared[name].node_id
+        assert status["validator_info"]["address"].lower() == status["node_info"]["id"]
     first = process_states(tmp_path / "west")["cometbft"].pid
     os.kill(first, signal.SIGKILL)
     others = {name: each for name, each in prepared.items() if name != "west"}

@@ -64,16 +64,16 @@ class Application:
         self._accuse = accuse
         self._blame = blame
         self._answers: dict[str, Callable[..., Message]] = {
-            "echo": lambda asked: abci.Echo(message=asked.message),
-            "flush": lambda _: abci.Nothing(),
+            "echo": _echo,
+            "flush": _nothing,
             "info": self._info,
             "init_chain": self._init_chain,
             "query": self._query,
             "check_tx": self._check_tx,
             "prepare_proposal": self._prepare_proposal,
             "process_proposal": self._process_proposal,
-            "extend_vote": lambda _: abci.Nothing(),
-            "verify_vote_extension": lambda _: abci.Verdict(status=ACCEPT),
+            "extend_vote": _nothing,
+            "verify_vote_extension": _accept,
             "finalize_block": self._finalize_block,
             "commit": self._commit,
             "list_snapshots": self._list_snapshots,
@@ -211,6 +211,18 @@ class Application:
             response.refetch_chunks.append(asked.index)
             response.reject_senders.append(asked.sender)
         return response
+
+
+def _echo(asked: abci.Echo) -> abci.Echo:
+    return abci.Echo(message=asked.message)
+
+
+def _nothing(_: abci.Nothing) -> abci.Nothing:
+    return abci.Nothing()
+
+
+def _accept(_: abci.Nothing) -> abci.Verdict:
+    return abci.Verdict(status=ACCEPT)
 
 
 def _milliseconds(moment: abci.Moment) -> int:

@@ -7,13 +7,10 @@ CometBFT v0.39, ``spec/abci/abci++_client_server.md``, "Socket".
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from tallystick.crypto.protobuf import delimited
 from tallystick.errors import DecodeError
-
-if TYPE_CHECKING:
-    from typing import BinaryIO
 
 __all__ = ["MOST_FRAME_BYTES", "read_frame", "write_frame"]
 
@@ -22,7 +19,23 @@ MOST_LENGTH_BYTES = 5
 _MORE, _BITS = 0x80, 7
 
 
-def read_frame(stream: BinaryIO) -> bytes | None:
+class Readable(Protocol):
+    """What can be read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return so many bytes, fewer at the end."""
+        ...
+
+
+class Writable(Protocol):
+    """What can be written to."""
+
+    def write(self, data: bytes, /) -> object:
+        """Append the bytes."""
+        ...
+
+
+def read_frame(stream: Readable) -> bytes | None:
     """Return the next message; `None` when the stream ends between two.
 
     Raises
@@ -52,7 +65,7 @@ def read_frame(stream: BinaryIO) -> bytes | None:
     return data
 
 
-def write_frame(stream: BinaryIO, message: bytes) -> None:
+def write_frame(stream: Writable, message: bytes) -> None:
     """Append a message; whoever waits for it sees it once the stream is flushed."""
     stream.write(delimited(message))
 

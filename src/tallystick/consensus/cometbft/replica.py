@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tallystick.ledger.kernel import Outcome
     from tallystick.ledger.receipt import Receipt
     from tallystick.ledger.state import State
+    from tallystick.ledger.transaction import Transaction
     from tallystick.storage.sqlite import LedgerStore
 
 __all__ = ["Decided", "Replica", "receipt_hash"]
@@ -257,7 +258,7 @@ class Replica:
         """Return those of the candidates that the next block, at a time in ms, is to hold."""
         with self.lock:
             self._check_able()
-            taken = []
+            taken: list[Transaction] = []
             for wire in candidates:
                 try:
                     taken.append(parse_transaction(wire, self.kernel.limits))

@@ -105,14 +105,15 @@ class CometRpc:
         except ValueError as error:
             msg = "CometBFT does not answer in JSON"
             raise DecodeError(msg) from error
-        answers = cast("list[Any]", said if isinstance(said, list) else [said])
-        by_id = {each.get("id"): each for each in answers if isinstance(each, dict)}
-        wanted = [by_id.get(call["id"]) for call in calls]
-        if None in wanted:
-            said = _said(answers[0]) if answers and isinstance(answers[0], dict) else "nothing"
-            msg = f"CometBFT answers {len(answers)} of {len(calls)} calls: {said}"
+        answers = cast("list[object]", said if isinstance(said, list) else [said])
+        told = [cast("dict[str, Any]", each) for each in answers if isinstance(each, dict)]
+        by_id = {each.get("id"): each for each in told}
+        found = [by_id[call["id"]] for call in calls if call["id"] in by_id]
+        if len(found) != len(calls):
+            why = _said(told[0]) if told else "nothing"
+            msg = f"CometBFT answers {len(found)} of {len(calls)} calls: {why}"
             raise DecodeError(msg)
-        return [cast("dict[str, Any]", each) for each in wanted]
+        return found
 
 
 def _problem(answer: dict[str, Any]) -> RetryLaterError | RpcError | None:
