@@ -181,7 +181,7 @@ def test_under_cometbft_every_founder_validates_and_nobody_seals():
 def test_under_cometbft_a_card_needs_a_validator_key():
     held = tuple(key for key in CARDS[0].keys if key.role != "validator")
     ring = RINGS[CARDS[0].name]
-    said = encode((CARDS[0].name, held))
+    said = encode((CARDS[0].version, CARDS[0].name, held))
     proofs = tuple(keys.sign(ring.secrets(key.role)[-1], b"card/1", said) for key in held)
     card = structs.replace(CARDS[0], keys=held, proofs=proofs)
     founders = [card, *CARDS[1:]]
