@@ -38,8 +38,8 @@ def founded(validating=MEMBERS, others=(), **fields):
 class Validators(World):
     """See the module; ``power`` is the engine's set, by public key."""
 
-    def __init__(self, validating=MEMBERS, others=(), **fields):
-        genesis = founded(validating, others)
+    def __init__(self, validating=MEMBERS, others=(), *, trial=True, **fields):
+        genesis = founded(validating, others, trial=trial)
         names = tuple(founder.id for founder in genesis.founders)
         super().__init__(names, genesis=genesis, **fields)
         self.power = dict(validators.validator_updates({}, self.set))

@@ -27,6 +27,7 @@ LEAST_VALIDITY, MOST_VALIDITY = 60_000, 30 * 24 * 3600 * 1000  # milliseconds
 
 PublicKey = Hash
 Role = Literal["owner", "validator", "worker"]
+Engine = Literal["cometbft", "pow", "solo"]
 
 
 class Key(Record):
@@ -57,7 +58,7 @@ class Genesis(Record):
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}\Z")]
     time: U63
-    engine: Literal["cometbft", "pow", "solo"]
+    engine: Engine
     sealer: Annotated[str, msgspec.Meta(max_length=64)]
     trial: bool
     founders: Annotated[tuple[Founder, ...], msgspec.Meta(min_length=1, max_length=4096)]

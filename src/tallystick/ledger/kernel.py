@@ -119,9 +119,9 @@ class Kernel:
         """Return how many of those who order the block after ``state`` may fail or lie."""
         match self.genesis.engine:
             case "cometbft":
-                return validators.faults(state)
+                return validators.faults_of(len(validators.seats(state)))
             case "pow":
-                return max(0, (len(self.genesis.founders) - 1) // 3)
+                return validators.faults_of(len(self.genesis.founders))
             case "solo":
                 return 0
 

@@ -5,10 +5,11 @@ from msgspec import structs
 
 from tallystick.codec import decode, encode
 from tallystick.consensus.cometbft.home import node_id
+from tallystick.crypto import keys
 from tallystick.errors import ConfigError, DecodeError, VerificationError
 from tallystick.federation.armour import write_new
 from tallystick.federation.card import fingerprint, load_card, make_card
-from tallystick.federation.founding import found_network, trial_keyring, trial_network
+from tallystick.federation.founding import found_network, trial_keyring, trial_network, warning
 from tallystick.federation.key_file import load_keyring
 from tallystick.federation.keyring import new_keyring
 from tallystick.federation.network_folder import (
@@ -20,6 +21,7 @@ from tallystick.federation.network_folder import (
 )
 from tallystick.federation.settings import NodeSettings
 from tallystick.federation.trial import EPOCH, FUNDS, simulated_genesis
+from tallystick.ledger.contracts.validators import validator_set
 from tallystick.ledger.genesis import Genesis, Limits, genesis_hash, load_genesis
 from tallystick.ledger.kernel import Kernel
 
@@ -90,7 +92,7 @@ def structs_of(ring, name):
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ({"engine": "cometbft"}, "this release orders with the engine 'solo'"),
+        ({"engine": "cometbft", "sealer": "south"}, "'south' cannot seal"),
         ({"engine": "pow"}, "engine 'pow'"),
         ({"engine": "nope"}, "engine 'nope'"),
         ({"sealer": "west"}, "the sealer 'west' is not a founder"),
@@ -152,6 +154,8 @@ def test_another_seed_is_another_network():
         ((), {}, "at least one"),
         (("a",), {"sealer": "b"}, "sealer 'b'"),
         (("a",), {"name": "A"}, "network name 'A'"),
+        (("a",), {"engine": "pow"}, "engine 'pow'"),
+        (("a",), {"engine": "cometbft", "sealer": "a"}, "'a' cannot seal"),
     ],
 )
 def test_what_no_trial_can_be_is_refused(names, given, named):
@@ -161,6 +165,52 @@ def test_what_no_trial_can_be_is_refused(names, given, named):
 
 def test_a_trial_is_sealed_by_whom_one_says():
     assert trial_network(NAMES, 3, sealer="south").genesis.sealer == "south"
+
+
+# --- Ordering together -------------------------------------------------------------------------
+
+
+def test_under_cometbft_every_founder_validates_and_nobody_seals():
+    genesis = found_network("heart", CARDS, engine="cometbft", time=5)
+    state, _ = Kernel(genesis).found()
+
+    assert (genesis.engine, genesis.sealer) == ("cometbft", "")
+    assert decode(Genesis, encode(genesis)) == genesis
+    assert validator_set(state) == {name: RINGS[name].public("validator") for name in sorted(NAMES)}
+
+
+def test_under_cometbft_a_card_needs_a_validator_key():
+    held = tuple(key for key in CARDS[0].keys if key.role != "validator")
+    ring = RINGS[CARDS[0].name]
+    said = encode((CARDS[0].version, CARDS[0].name, held))
+    proofs = tuple(keys.sign(ring.secrets(key.role)[-1], b"card/1", said) for key in held)
+    card = structs.replace(CARDS[0], keys=held, proofs=proofs)
+    founders = [card, *CARDS[1:]]
+
+    assert found_network("heart", founders, time=5).engine == "solo"
+    with pytest.raises(ConfigError, match=f"card of '{card.name}' has no validator key"):
+        found_network("heart", founders, engine="cometbft", time=5)
+
+
+def test_a_trial_under_cometbft_differs_by_who_orders_it_alone():
+    made = trial_network(NAMES, 3, engine="cometbft")
+
+    assert structs.replace(made.genesis, engine="solo", sealer=min(NAMES)) == (
+        trial_network(NAMES, 3).genesis
+    )
+    assert made.genesis.sealer == ""
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(1, "one validator tolerates no fault"), (3, "3 validators tolerate"), (4, "")],
+)
+def test_founders_are_told_when_no_fault_is_tolerated(count, said):
+    names = tuple(f"m{at}" for at in range(count))
+
+    assert warning(trial_network(names, 0, engine="cometbft").genesis).startswith(said)
+    assert bool(said) == bool(warning(trial_network(names, 0, engine="cometbft").genesis))
+    assert warning(trial_network(names, 0).genesis) == ""
 
 
 # --- The folder --------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
 """Two votes at odds by one key: the seat, the key and a tenth of the money, once."""
 
+import msgspec
 import pytest
 from support.validators import VALIDATOR, Validators, ballot, evidence, new_key, signed
 from support.world import World, public_of, rotation
 
-from tallystick.codec import encode
+from tallystick.codec import decode, encode
 from tallystick.crypto.hashes import sha256
 from tallystick.crypto.votes import PREVOTE
 from tallystick.ledger.context import Context
@@ -13,6 +14,7 @@ from tallystick.ledger.contracts.members import MEMBERS
 from tallystick.ledger.contracts.validators import EQUIVOCATIONS, Conviction, EvidenceError
 from tallystick.ledger.messages import (
     Equivocate,
+    Message,
     ProposeChange,
     Remove,
     Seat,
@@ -263,3 +265,13 @@ def test_no_other_engine_knows_such_proofs(engine):
 
     assert world.kernel.chain_id == ""
     assert is_refused(world, evidence(world, "delta"), "its engine is not 'cometbft'")
+
+
+def test_messages_and_changes_keep_their_tags():
+    message = evidence(Validators(), "delta")
+    array = msgspec.msgpack.decode(encode(message))
+
+    assert array[:2] == [13, "delta"]
+    assert array[2][0] == [2, 1, 0, [b"a".ljust(32, b"."), 1, b"a".rjust(32, b".")], [7, 0]]
+    assert decode(Message, encode(message)) == message
+    assert [encode(change)[1] for change in (Seat("delta"), Unseat("delta"))] == [6, 7]

@@ -1,7 +1,8 @@
 """Seats under CometBFT: by vote, never the last one, one net update a key and block."""
 
 import pytest
-from support.validators import VALIDATOR, Validators, new_key
+from support.terms import WINDOW, simple
+from support.validators import VALIDATOR, Validators, evidence, new_key
 from support.world import World, make_genesis, public_of, rotation
 
 from tallystick.codec import encode
@@ -9,7 +10,16 @@ from tallystick.crypto.hashes import sha256
 from tallystick.ledger.contracts import members, validators
 from tallystick.ledger.contracts.members import MembershipError
 from tallystick.ledger.genesis import Founder, Key
-from tallystick.ledger.messages import Admit, ProposeChange, Remove, Seat, Transfer, Unseat, Vote
+from tallystick.ledger.messages import (
+    Admit,
+    ProposeChange,
+    ProposeTask,
+    Remove,
+    Seat,
+    Transfer,
+    Unseat,
+    Vote,
+)
 
 NEW = public_of("alpha", VALIDATOR + 1)
 OLD = public_of("alpha", VALIDATOR)
@@ -239,3 +249,15 @@ def test_other_engines_tolerate_what_they_did():
 
     assert solo.kernel.faults(solo.state) == 0
     assert mined.kernel.faults(mined.state) == 2
+
+
+def test_the_seats_before_the_block_say_how_long_a_window_has_to_be():
+    world = Validators(trial=False)
+    terms = simple(owner="bravo", gap=WINDOW // 2)  # two gaps are enough where none may fail
+    world.send("alpha", evidence(world, "delta"))
+    tx = world.send("bravo", ProposeTask(terms))
+    refused = dict(world.seal().refused)
+
+    assert world.kernel.faults(world.state) == 0
+    assert refused[tx].code == 520
+    world.accept("bravo", ProposeTask(terms))

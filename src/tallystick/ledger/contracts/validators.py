@@ -30,8 +30,9 @@ __all__ = [
     "POWER",
     "Conviction",
     "EvidenceError",
-    "faults",
+    "faults_of",
     "found",
+    "founding_seats",
     "handle_equivocate",
     "is_last",
     "seat",
@@ -70,14 +71,18 @@ EQUIVOCATIONS: Table[Conviction] = Table(0x0B, Conviction)
 
 def found(state: State, genesis: Genesis) -> None:
     """Seat every founder with a validator key; under other engines write nothing."""
-    if genesis.engine != "cometbft":
-        return
-    able = [
+    if genesis.engine == "cometbft":
+        state.put(VALIDATORS, row=founding_seats(genesis))
+
+
+def founding_seats(genesis: Genesis) -> tuple[str, ...]:
+    """Return the founders that have a validator key, sorted: who validates under CometBFT."""
+    able = (
         founder.id
         for founder in genesis.founders
         if any(key.role == "validator" for key in founder.keys)
-    ]
-    state.put(VALIDATORS, row=tuple(sorted(able)))
+    )
+    return tuple(sorted(able))
 
 
 def seats(state: State) -> tuple[str, ...]:
@@ -85,9 +90,9 @@ def seats(state: State) -> tuple[str, ...]:
     return state.get(VALIDATORS) or ()
 
 
-def faults(state: State) -> int:
-    """Return how many validators may fail or lie while the others still agree."""
-    return max(0, (len(seats(state)) - 1) // 3)
+def faults_of(count: int) -> int:
+    """Return how many of so many validators may fail or lie while the others still agree."""
+    return max(0, (count - 1) // 3)
 
 
 def validator_set(state: State) -> dict[str, bytes]:
