@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tallystick.consensus.client import NodeClient, Signer
+from tallystick.consensus.finality import node_keys
 from tallystick.consensus.meeting import fetch_genesis
 from tallystick.consensus.remote import Remote
 from tallystick.consensus.witness import LyingNodeError, Witness
@@ -24,7 +25,6 @@ from tallystick.federation.datasets import own_dataset
 from tallystick.federation.habits import Habits
 from tallystick.federation.key_file import load_keyring
 from tallystick.federation.member import Member
-from tallystick.federation.membership import ordering_keys
 from tallystick.federation.poll import Poll
 from tallystick.federation.privacy import check_trainers
 from tallystick.federation.providing import hand_on_after
@@ -265,7 +265,7 @@ class Seat:
             return 0
 
     def _sealing_keys(self) -> tuple[bytes, ...]:
-        return ordering_keys(self.engine.state, self.engine.genesis)
+        return node_keys(self.engine.state, self.engine.genesis)
 
     def _check_key(self) -> None:
         """Go on with the newest key when the one in use was replaced."""

@@ -161,10 +161,6 @@ class State:
         rows = self._base.rows
         return {key: rows.get(key) for key in changes}
 
-    def after(self, changes: dict[bytes, bytes | None]) -> State:
-        """Return a view of the committed rows as they will be once ``changes`` are committed."""
-        return _Ahead(self._base, changes)
-
     def prove(self, table: Table[Any], *parts: object) -> tuple[bytes, bytes | None, MapProof]:
         """Return a committed row's key, its bytes (`None` if absent) and the proof of that."""
         key = table.key(*parts)
@@ -197,24 +193,6 @@ class _Reader(State):
         if found is not None:
             return found
         data = self._base.rows.get(key)
-        return None if data is None else decode(table.kind, data)
-
-
-class _Ahead(_Reader):
-    """See `State.after`."""
-
-    __slots__ = ("_coming",)
-
-    def __init__(self, base: _Base, coming: dict[bytes, bytes | None]) -> None:
-        super().__init__(base)
-        self._coming = coming
-
-    def get(self, table: Table[V], *parts: object) -> V | None:
-        """See `State.get`."""
-        key = table.key(*parts)
-        if key not in self._coming:
-            return super().get(table, *parts)
-        data = self._coming[key]
         return None if data is None else decode(table.kind, data)
 
 

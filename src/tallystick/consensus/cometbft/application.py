@@ -55,8 +55,8 @@ class Application:
         self,
         replica: Replica,
         snapshots: Snapshots,
-        accuse: Callable[[int], None] = lambda _: None,
-        blame: Callable[[bytes, int, str, list[bytes]], None] = lambda *_: None,
+        accuse: Callable[[int], None] | None = None,
+        blame: Callable[[bytes, int, str, list[bytes]], None] | None = None,
     ) -> None:
         """Bind questions to answers."""
         self._replica = replica
@@ -141,17 +141,18 @@ class Application:
         if not wrong:
             return abci.Verdict(status=ACCEPT)
         LOG.error("the block %d that was proposed is refused: %s", asked.height, wrong)
-        self._blame(asked.proposer_address, asked.height, wrong, wires)
+        if self._blame:
+            self._blame(asked.proposer_address, asked.height, wrong, wires)
         return abci.Verdict(status=REJECT)
 
     def _finalize_block(self, asked: abci.BlockRequest) -> abci.FinalizeBlockResponse:
         decided = self._replica.finalize(asked.height, _milliseconds(asked.time), list(asked.txs))
-        if any(each.type == EQUIVOCATION for each in asked.misbehavior):
+        if self._accuse and any(each.type == EQUIVOCATION for each in asked.misbehavior):
             self._accuse(asked.height)
         response = abci.FinalizeBlockResponse(app_hash=decided.outcome.header.state_root)
         for receipt in decided.outcome.receipts:
             response.tx_results.add(code=receipt.code, data=receipt_hash(receipt))
-        for public, power in decided.updates:
+        for public, power in decided.outcome.validator_updates:
             response.validator_updates.add(pub_key=abci.PublicKey(ed25519=public), power=power)
         if decided.version is not None:
             response.consensus_param_updates.version.app = decided.version

@@ -10,9 +10,10 @@ import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tallystick.codec import encode
+from tallystick.codec import U8, decode, encode
 from tallystick.consensus.engine import RetryLaterError
 from tallystick.consensus.pool import DurablePool, Pool
 from tallystick.consensus.solo import open_ledger
@@ -20,7 +21,7 @@ from tallystick.crypto.hashes import sha256
 from tallystick.errors import InvariantError, RejectedError
 from tallystick.ledger.block import transactions_root
 from tallystick.ledger.collect.rows import TASKS
-from tallystick.ledger.contracts import members, validators
+from tallystick.ledger.contracts import members
 from tallystick.ledger.kernel import (
     FaultyTransactionError,
     InvalidBlockError,
@@ -55,26 +56,18 @@ VERIFYING_THREADS = 2
 FEW = 8  # transactions that are verified as soon as they are executed
 
 
+@dataclass(frozen=True, slots=True)
 class Decided:
-    """A block that is executed and not yet written."""
+    """A block that is executed and not yet written.
 
-    __slots__ = ("outcome", "updates", "version")
+    Attributes
+    ----------
+    version
+        The protocol version from the next block on, if it is another one.
+    """
 
-    def __init__(
-        self, outcome: Outcome, updates: list[tuple[bytes, int]], version: int | None
-    ) -> None:
-        """Keep what CometBFT is told of it.
-
-        Parameters
-        ----------
-        updates
-            Public keys of validators whose power changes, with the new power.
-        version
-            The protocol version from the next block on, if it is another one.
-        """
-        self.outcome = outcome
-        self.updates = updates
-        self.version = version
+    outcome: Outcome
+    version: int | None
 
 
 class Replica:
@@ -302,13 +295,9 @@ class Replica:
             except RejectedError as error:
                 msg = f"block {height} was decided and cannot be executed: {error}"
                 raise InvariantError(msg) from error
-            after = self._state.after(outcome.changes)
-            updates = validators.validator_updates(
-                validators.validator_set(self._state), validators.validator_set(after)
-            )
-            version = members.protocol(after)
-            changed = version != members.protocol(self._state)
-            self._decided = Decided(outcome, updates, version if changed else None)
+            coming = outcome.changes.get(members.PROTOCOL.key())
+            version = None if coming is None else decode(U8, coming)
+            self._decided = Decided(outcome, version)
             return self._decided
 
     def commit(self) -> None:
