@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tallystick.codec import U8, decode, encode
+from tallystick.codec import decode, encode
 from tallystick.consensus.engine import RetryLaterError
 from tallystick.consensus.pool import DurablePool, Pool
 from tallystick.consensus.solo import open_ledger
@@ -296,7 +296,7 @@ class Replica:
                 msg = f"block {height} was decided and cannot be executed: {error}"
                 raise InvariantError(msg) from error
             coming = outcome.changes.get(members.PROTOCOL.key())
-            version = None if coming is None else decode(U8, coming)
+            version = None if coming is None else decode(members.PROTOCOL.kind, coming)
             self._decided = Decided(outcome, version)
             return self._decided
 
