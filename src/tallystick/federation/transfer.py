@@ -150,9 +150,7 @@ class Transfers:
                 self._read_into(part, url, task, is_over)
             part.commit()
 
-    def _read_into(
-        self, part: Part, url: str, task: bytes, is_over: Callable[[], bool]
-    ) -> None:
+    def _read_into(self, part: Part, url: str, task: bytes, is_over: Callable[[], bool]) -> None:
         target = _target(task, part.root)
         headers = {"Range": f"bytes={part.offset}-"}
         kept, since = part.offset, time.monotonic()

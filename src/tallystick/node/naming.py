@@ -1,0 +1,64 @@
+"""Which blobs a task's rows on the ledger name now, and who made each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tallystick.ledger.collect.rows import OUTPUTS, RECORDS, SEEN, STAGES
+from tallystick.ledger.collect.view import view_task
+from tallystick.mechanisms.records import Artefact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tallystick.ledger.collect.view import TaskView
+    from tallystick.ledger.state import State
+
+__all__ = ["author_of", "named_blobs"]
+
+
+def named_blobs(state: State, task: bytes) -> dict[bytes, str]:
+    """Return the roots of what a running round needs, each with its author, empty if unknown.
+
+    That is the model the round builds on, the one it has made, what members have revealed in
+    open stages, and what the stages closed before them list.
+    """
+    view = view_task(state, task)
+    if view is None:
+        return {}
+    models = (view.row.model, view.row.draft)
+    found = {model.root: "" for model in models if model is not None and model.size}
+    found.update(_revealed(view))
+    found.update(_listed(view))
+    return found
+
+
+def author_of(state: State, task: bytes, root: bytes) -> str:
+    """Return which member revealed a blob in a task; empty where nobody has, or it is a model."""
+    seen = state.get(SEEN, task, root)
+    if seen is not None:
+        return seen.author
+    view = view_task(state, task)
+    return "" if view is None else dict(_revealed(view)).get(root, "")
+
+
+def _revealed(view: TaskView) -> Iterator[tuple[bytes, str]]:
+    """Yield root and author of the artefacts in open stages."""
+    for key in view.row.open:
+        stage = view.state.get(STAGES, key)
+        for seat in () if stage is None else stage.roster:
+            row = view.state.get(RECORDS, key, seat.member)
+            if row is not None and isinstance(row.record, Artefact) and row.record.size:
+                yield row.record.root, seat.member
+
+
+def _listed(view: TaskView) -> Iterator[tuple[bytes, str]]:
+    """Yield root and author of the artefacts that this round's closed stages list."""
+    row = view.row
+    for step in view.plan.phases[row.phase][: row.position]:
+        if not step.held:
+            continue
+        output = view.state.get(OUTPUTS, row.id, row.phase, row.round, step.stage.name)
+        for subject in () if output is None else output.live:
+            if view.first_author(subject.id):  # else it has no bytes
+                yield subject.id, subject.author
