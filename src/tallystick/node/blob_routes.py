@@ -10,7 +10,7 @@ from anyio import to_thread
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from tallystick.codec import encode
-from tallystick.consensus.wire import PIECE_BYTES, SIZE_HEADER, Held
+from tallystick.consensus.wire import NO_PART_HERE, PIECE_BYTES, SIZE_HEADER, Held
 from tallystick.crypto.hashes import CHUNK_BYTES
 from tallystick.errors import ConfigError, UnavailableError
 from tallystick.node.asking import admit, hash_in, number_in, range_in, read_body
@@ -133,7 +133,7 @@ def _admit(service: Service, request: Request, task: bytes, body: bytes = b"") -
     terms = terms_for(service.state, task, visitor)
     if others is not None and others.member not in terms.parties:
         msg = f"the node of '{others.member}', who has no part in the task, keeps none of its bytes"
-        raise HttpError(403, "no-part", msg, hint="ask the node of a party of the task")
+        raise HttpError(403, NO_PART_HERE, msg, hint="ask the node of a party of the task")
     return visitor
 
 

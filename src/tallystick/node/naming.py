@@ -21,15 +21,15 @@ def named_blobs(state: State, task: bytes) -> dict[bytes, str]:
     """Return the roots of what a running round needs, each with its author, empty if unknown.
 
     That is the model the round builds on, the one it has made, what members have revealed in
-    open stages, and what the stages closed before them list.
+    open stages, what those are about, and what the stages before them have listed.
     """
     view = view_task(state, task)
     if view is None:
         return {}
     models = (view.row.model, view.row.draft)
     found = {model.root: "" for model in models if model is not None and model.size}
-    found.update(_revealed(view))
-    found.update(_listed(view))
+    for root, author in (*_listed(view), *_revealed(view)):
+        found[root] = found.get(root) or author
     return found
 
 
@@ -53,12 +53,21 @@ def _revealed(view: TaskView) -> Iterator[tuple[bytes, str]]:
 
 
 def _listed(view: TaskView) -> Iterator[tuple[bytes, str]]:
-    """Yield root and author of the artefacts that this round's closed stages list."""
-    row = view.row
-    for step in view.plan.phases[row.phase][: row.position]:
-        if not step.held:
-            continue
-        output = view.state.get(OUTPUTS, row.id, row.phase, row.round, step.stage.name)
+    """Yield root and author of the artefacts that this round's stages list or are about."""
+    row, step = view.row, view.step
+    outputs = [
+        view.state.get(OUTPUTS, row.id, row.phase, row.round, closed.stage.name)
+        for closed in view.plan.phases[row.phase][: row.position]
+        if closed.held
+    ]
+    if step is not None:
+        place = step.phase, step.position
+        outputs += [view.output(reference, *place) for reference in step.stage.of]
+        root, _ = view.parent(step)
+        if root:
+            yield root, ""
+    for output in outputs:
         for subject in () if output is None else output.live:
-            if view.first_author(subject.id):  # else it has no bytes
-                yield subject.id, subject.author
+            author = view.first_author(subject.id)
+            if author:  # else it has no bytes
+                yield subject.id, author

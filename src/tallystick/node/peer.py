@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallystick.consensus.client import NodeClient, RefusedError, Route, Signer
+from tallystick.consensus.wire import NO_PART_HERE
 from tallystick.errors import TallyError, UnavailableError
 from tallystick.federation.transfer import Transfers
 from tallystick.node.shelf_store import LostError
@@ -172,8 +173,11 @@ class Peer:
                 LOG.info("%s is away: %s", self.url, error)
             self.note(answered=False)
         except TallyError as error:
-            self.note(answered=isinstance(error, RefusedError))
-            self._put_off(job, error)
+            self.note(answered=True)
+            if isinstance(error, RefusedError) and error.code == NO_PART_HERE:
+                self._forget(job)
+            else:
+                self._put_off(job, error)
         else:
             self.note(answered=True)
             self._remember(job)
