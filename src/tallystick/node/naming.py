@@ -39,7 +39,8 @@ def author_of(state: State, task: bytes, root: bytes) -> str:
     if seen is not None:
         return seen.author
     view = view_task(state, task)
-    return "" if view is None else dict(_revealed(view)).get(root, "")
+    revealed = () if view is None else _revealed(view)
+    return next((author for found, author in revealed if found == root), "")
 
 
 def _revealed(view: TaskView) -> Iterator[tuple[bytes, str]]:
