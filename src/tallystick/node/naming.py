@@ -44,13 +44,14 @@ def author_of(state: State, task: bytes, root: bytes) -> str:
 
 
 def _revealed(view: TaskView) -> Iterator[tuple[bytes, str]]:
-    """Yield root and author of the artefacts in open stages."""
+    """Yield root and author of the artefacts in open stages; whoever was first counts."""
     for key in view.row.open:
         stage = view.state.get(STAGES, key)
         for seat in () if stage is None else stage.roster:
             row = view.state.get(RECORDS, key, seat.member)
             if row is not None and isinstance(row.record, Artefact) and row.record.size:
-                yield row.record.root, seat.member
+                root = row.record.root
+                yield root, view.first_author(root) or seat.member
 
 
 def _listed(view: TaskView) -> Iterator[tuple[bytes, str]]:

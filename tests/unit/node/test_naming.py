@@ -12,21 +12,21 @@ from tallystick.node.naming import author_of, named_blobs
 
 
 def wanted(view):
-    """Return roots, with authors where they have any, that members are asked about right now."""
+    """Return what members are asked about right now, each with who revealed it, in any order."""
     step = view.step
     if step is None:
         return {}
-    found = {view.parent(step)[0]: ""}
+    found = {view.parent(step)[0]: {""}}
     for key in view.row.open:
         stage = view.state.get(STAGES, key)
         for seat in stage.roster:
             row = view.state.get(RECORDS, key, seat.member)
             if row is not None and isinstance(row.record, Artefact) and row.record.size:
-                found[row.record.root] = seat.member
+                found.setdefault(row.record.root, set()).add(seat.member)
     for reference in step.stage.of:
         for subject in view.output(reference, step.phase, step.position).live:
             if view.first_author(subject.id):
-                found[subject.id] = view.first_author(subject.id)
+                found[subject.id] = {view.first_author(subject.id)}
     found.pop(b"", None)
     return found
 
@@ -44,7 +44,7 @@ def test_what_members_are_asked_about_is_named_in_every_block(recipe, tmp_path):
             most = max(most, len(named))
 
             assert needed.keys() <= named.keys()
-            assert all(named[root] == author for root, author in needed.items() if author)
+            assert all(named[root] in authors for root, authors in needed.items())
             assert {root: author_of(state, task, root) for root in named} == named
 
         assert {"reveal", "hold", "attest"} <= windows
