@@ -22,7 +22,8 @@ def wanted(view):
         for seat in stage.roster:
             row = view.state.get(RECORDS, key, seat.member)
             if row is not None and isinstance(row.record, Artefact) and row.record.size:
-                found.setdefault(row.record.root, set()).add(seat.member)
+                first = view.first_author(row.record.root) or seat.member
+                found.setdefault(row.record.root, {first}).add(seat.member)
     for reference in step.stage.of:
         for subject in view.output(reference, step.phase, step.position).live:
             if view.first_author(subject.id):

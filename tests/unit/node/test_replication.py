@@ -25,14 +25,21 @@ OTHER = np.random.default_rng(1).bytes(5 * CHUNK_BYTES + 1)
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    """Let what is tried again be tried soon."""
+    """Let what is tried again be tried soon, and nothing be fetched that nobody asks for."""
     monkeypatch.setattr(peer_module, "FIRST_PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(peer_module, "LONGEST_PAUSE_SECONDS", 0.2)
     monkeypatch.setattr(peer_module, "FIRST_REFUSED_SECONDS", 0.02)
-    monkeypatch.setattr(pulling, "GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(pulling, "GRACE_SECONDS", 3600.0)
     monkeypatch.setattr(pulling, "COMING_SECONDS", 0.3)
     monkeypatch.setattr(pulling, "ASKED_PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(pulling, "FIRST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(pulling, "LONGEST_PAUSE_SECONDS", 0.2)
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """Let what the ledger names be fetched soon."""
+    monkeypatch.setattr(pulling, "GRACE_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -180,6 +187,7 @@ def test_a_member_who_asks_early_waits_for_what_is_on_its_way(nodes, monkeypatch
     assert b.blobs.has(root)
 
 
+@pytest.mark.usefixtures("eager")
 def test_what_the_ledger_names_is_fetched_though_nobody_asks(nodes):
     a, c = nodes("north", "west")
     task = propose(a, c)
@@ -193,6 +201,7 @@ def test_what_the_ledger_names_is_fetched_though_nobody_asks(nodes):
     assert c.service.shelf.used(task, "west") == len(data)
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_model_that_is_handed_over_later_is_fetched_then(nodes):
     a, c = nodes("north", "west")
     a.connect()
@@ -206,7 +215,7 @@ def test_a_model_that_is_handed_over_later_is_fetched_then(nodes):
     until(lambda: c.has(task, data))
 
 
-def test_a_node_without_room_for_it_takes_none_and_the_others_do(nodes, tmp_path, opened):
+def test_a_node_without_room_for_it_takes_none_and_the_others_do(nodes):
     a, c = nodes("north", "west")
     (b,) = nodes("south", quota_bytes=CHUNK_BYTES)
     join(a, b, c)
@@ -344,7 +353,7 @@ def test_a_dead_node_delays_no_other(nodes):
     until(lambda: all(b.has(task, DATA + bytes([number])) for number in range(20)))
 
     assert len(set(roots)) == 20
-    assert a.service.replicator.pending == 20
+    until(lambda: a.service.replicator.pending == 20)
 
 
 def test_a_node_of_no_party_keeps_nothing_and_serves_nothing(nodes):
