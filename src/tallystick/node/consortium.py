@@ -6,13 +6,16 @@ import logging
 import os
 import signal
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tallystick.consensus.client import Signer
 from tallystick.consensus.cometbft.application import Application
 from tallystick.consensus.cometbft.replica import Replica
 from tallystick.consensus.cometbft.rpc import CometRpc
 from tallystick.consensus.cometbft.server import Server
 from tallystick.consensus.cometbft.snapshots import Snapshots
+from tallystick.consensus.witness import Witness
 from tallystick.crypto import keys
 from tallystick.ledger.contracts import members
 from tallystick.node.bell import Bell
@@ -21,13 +24,12 @@ from tallystick.node.gate import Gate, Limits
 from tallystick.node.home import BLOBS, LEDGER, Home, open_folder, open_shelf
 from tallystick.node.metrics import Metrics
 from tallystick.node.relay import Relay
+from tallystick.node.replication import Replicator
 from tallystick.node.service import Service
 from tallystick.storage.lock import Lock
 from tallystick.storage.sqlite import LedgerStore
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tallystick.federation.keyring import Keyring
     from tallystick.ledger.kernel import Outcome
     from tallystick.ledger.state import State
@@ -90,7 +92,20 @@ def open_consortium(
         bell = Bell(relay.height, settings.connections * 3 // 4)
         relay.listen(bell.ring)
         gate = Gate(engine.kernel.chain, Limits(settings.requests_per_second), relay.clock)
-        service = Service(relay, shelf, gate, bell, Metrics(relay))
+        metrics = Metrics(relay)
+        replicator = Replicator(
+            shelf,
+            settings.nodes,
+            lambda: _signer(engine, keyring),
+            lambda: engine.state.reader(),
+            member=keyring.name,
+            metrics=metrics,
+            witness=Witness(folder / "evidence"),
+            ca=Path(settings.authority) if settings.authority else None,
+        )
+        opened.callback(replicator.stop)
+        relay.listen(replicator.ring)
+        service = Service(relay, shelf, gate, bell, metrics, replicator=replicator)
         engine.listen(lambda outcome: _watch_key(engine, keyring, outcome))
         write_engine(
             meeting,
@@ -101,6 +116,7 @@ def open_consortium(
             moniker=keyring.name,
             as_json=as_json,
         )
+        replicator.start()
         server = Server(Application(engine, snapshots), meeting.socket)
         opened.callback(server.close)
         return Home(folder, settings, genesis, service, opened.pop_all())
@@ -117,6 +133,15 @@ def voting_secret(state: State, keyring: Keyring) -> bytes:
         if key.active and key.role == "validator" and key.public in held:
             return held[key.public]
     return keyring.validator[-1]
+
+
+def _signer(engine: Replica, keyring: Keyring) -> Signer:
+    """Return how this node signs what it asks of others: with the key it votes with."""
+    row = engine.state.reader().get(members.MEMBERS, keyring.name)
+    public = keys.public_of(engine.secret)
+    held = [key.public for key in row.keys] if row else []
+    index = held.index(public) if public in held else 0
+    return Signer(engine.kernel.chain, keyring.name, index, engine.secret)
 
 
 def _watch_key(engine: Replica, keyring: Keyring, outcome: Outcome) -> None:

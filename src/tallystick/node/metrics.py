@@ -31,6 +31,17 @@ class Metrics:
             ["direction"],
             registry=self._registry,
         )
+        self.replicated_bytes = Counter(
+            "tally_replicated_bytes",
+            "Bytes of tasks' blobs taken from other nodes and given to them.",
+            ["direction"],
+            registry=self._registry,
+        )
+        self.pending_pushes = Gauge(
+            "tally_pending_pushes",
+            "Blobs that other nodes are still to be given, one for each node.",
+            registry=self._registry,
+        )
         self.refused = Counter(
             "tally_refused_requests", "Requests refused.", ["code"], registry=self._registry
         )

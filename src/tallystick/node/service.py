@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from anyio import CapacityLimiter
+
 from tallystick.consensus.wire import Acknowledgement, Held, Sighting
 from tallystick.consensus.wire import sign_acknowledgement as _sign_acknowledgement
 from tallystick.consensus.wire import sign_held as _sign_held
@@ -17,9 +19,12 @@ if TYPE_CHECKING:
     from tallystick.node.gate import Gate
     from tallystick.node.metrics import Metrics
     from tallystick.node.reception import Reception
+    from tallystick.node.replication import Replicator
     from tallystick.storage.shelf import Shelf
 
 __all__ = ["Service"]
+
+HANDS = 16  # threads for tasks' bytes
 
 
 @dataclass(slots=True)
@@ -32,6 +37,10 @@ class Service:
         The newest block each member has checked, as it last said.
     seen
         When a member last asked for something, in milliseconds since 1970.
+    hands
+        The threads for tasks' bytes, so that these hold up nothing else.
+    replicator
+        Moves blobs between this node and the others; `None` where there is one node.
     """
 
     clerk: Reception
@@ -41,6 +50,8 @@ class Service:
     metrics: Metrics
     sightings: dict[str, Sighting] = field(default_factory=dict[str, Sighting])
     seen: dict[str, int] = field(default_factory=dict[str, int])
+    hands: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(HANDS))
+    replicator: Replicator | None = None
     _tasks: tuple[bytes, list[dict[str, Any]]] | None = None
 
     @property
