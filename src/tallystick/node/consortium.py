@@ -97,7 +97,7 @@ def open_consortium(
             shelf,
             settings.nodes,
             lambda: _signer(engine, keyring),
-            lambda: engine.state.reader(),
+            lambda: engine.state.reader(),  # noqa: PLW0108 - a snapshot is another state
             member=keyring.name,
             metrics=metrics,
             witness=Witness(folder / "evidence"),
