@@ -413,3 +413,51 @@ def test_a_damaged_copy_is_fetched_again(nodes):
 
     b.download(task, DATA)
     assert b.has(task, DATA)
+
+
+def test_a_node_without_room_fetches_nothing_and_says_so(nodes):
+    (a,) = nodes("north")
+    (c,) = nodes("west", quota_bytes=CHUNK_BYTES)
+    a.connect()
+    c.connect(a.url)
+    task = propose(a, c)
+    a.upload(task, DATA)
+    with pytest.raises(UnavailableError, match="is not here"):
+        c.download(task, DATA)
+
+    assert c.has_nothing(task, DATA)
+    assert c.evidence() == []
+
+
+def test_too_many_that_wait_for_a_node_leave_the_oldest_to_it(nodes, monkeypatch):
+    monkeypatch.setattr(peer_module, "MOST_PENDING", 2)
+    (a,) = nodes("north")
+    a.connect(f"http://127.0.0.1:{free_port()}")
+    task = propose(a)
+    roots = [a.upload(task, bytes([number])) for number in range(4)]
+    (peer,) = a.service.replicator._peers
+
+    assert [root for _, root in peer._pushes] == roots[2:]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_somebody_else_sends_meanwhile_is_gone_on_with(whole, nodes, monkeypatch):
+    a, c = nodes("north", "west")
+    a.connect()
+    c.connect(a.url)
+    task = propose(a, c)
+    a.upload(task, DATA)
+    append, done = c.service.shelf.append, []
+
+    def overtaken(*asked):
+        if not done:
+            done.append(asked)
+            for at in range(0, len(DATA) if whole else CHUNK_BYTES, CHUNK_BYTES):
+                append(task, ROOT, len(DATA), "south", at, DATA[at : at + CHUNK_BYTES])
+        return append(*asked)
+
+    monkeypatch.setattr(c.service.shelf, "append", overtaken)
+    c.download(task, DATA)
+
+    assert done
+    assert c.has(task, DATA)
