@@ -132,6 +132,11 @@ class Remote:
         self._skew = 0  # of the node's clock, in milliseconds
 
     @property
+    def refuses_for_good(self) -> bool:
+        """See `Engine.refuses_for_good`."""
+        return False
+
+    @property
     def genesis(self) -> Genesis:
         """See `Engine.genesis`."""
         return self.kernel.genesis

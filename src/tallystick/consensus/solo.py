@@ -97,6 +97,11 @@ class Solo:
             self._pool.take_up(self._state, self._head.time)
 
     @property
+    def refuses_for_good(self) -> bool:
+        """See `Engine.refuses_for_good`."""
+        return True
+
+    @property
     def genesis(self) -> Genesis:
         """See `Engine.genesis`."""
         return self.kernel.genesis

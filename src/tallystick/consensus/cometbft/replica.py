@@ -128,6 +128,11 @@ class Replica:
     # --- what every engine offers -----------------------------------------------------------
 
     @property
+    def refuses_for_good(self) -> bool:
+        """See `Engine.refuses_for_good`."""
+        return False
+
+    @property
     def genesis(self) -> Genesis:
         """See `Engine.genesis`."""
         return self.kernel.genesis
