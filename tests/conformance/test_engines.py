@@ -13,7 +13,6 @@ from support.terms import RECIPES
 from support.world import World, digest, rotation, secret_of
 
 from tallystick.codec import decode, encode
-from tallystick.consensus import solo as module
 from tallystick.consensus.engine import RetryLaterError
 from tallystick.consensus.pow import Node
 from tallystick.consensus.solo import Solo, SoloSeal, check_seal
@@ -283,7 +282,7 @@ def test_a_faulty_transaction_gets_a_code_too(world, solo, monkeypatch):
 
 
 def test_members_have_equal_shares_of_the_mempool(world, solo, monkeypatch):
-    monkeypatch.setattr(module, "MOST_PENDING", 8)
+    monkeypatch.setattr("tallystick.consensus.pool.MOST_PENDING", 8)
     for _ in range(2):
         solo.submit(world.sign("bravo", Transfer("alpha", 1)).wire)
 

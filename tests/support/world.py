@@ -49,7 +49,7 @@ def make_genesis(names=MEMBERS, micros=10_000_000, **fields):
         Founder(name, (Key(public_of(name), "owner"),), micros) for name in sorted(names)
     )
     given = {"name": "t", "time": START, "engine": "solo", "sealer": min(names), "trial": True}
-    return Genesis(founders=founders, **{**given, **fields})
+    return Genesis(**{"founders": founders, **given, **fields})
 
 
 class World:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
+from tallystick.cli.change import change_of, says, shown
 from tallystick.cli.options import Authority, GenesisPin, Json, KeyFolder, NodeUrl, Proxy
 from tallystick.cli.output import print_document, say, table, warn
 from tallystick.cli.reach import Reach, facts_of
@@ -14,7 +15,7 @@ from tallystick.errors import ConfigError
 
 if TYPE_CHECKING:
     from tallystick.federation.acting import Acting
-    from tallystick.federation.membership import OpenProposal, Voted
+    from tallystick.federation.membership import Voted
     from tallystick.ledger.messages import Change
 
 __all__ = ["members"]
@@ -40,6 +41,18 @@ def propose(  # noqa: PLR0917 - one argument per documented flag
         typer.Option(metavar="CARD", help="Give a member that lost its owner key its card's."),
     ] = None,
     grant: Annotated[str, typer.Option(metavar="NAME=MICROS", help="New money for a member.")] = "",
+    seat: Annotated[
+        str, typer.Option(metavar="NAME", help="Let a member validate, under cometbft.")
+    ] = "",
+    unseat: Annotated[
+        str, typer.Option(metavar="NAME", help="Let a member validate no more; it stays one.")
+    ] = "",
+    upgrade: Annotated[
+        str,
+        typer.Option(
+            metavar="VERSION@HEIGHT", help="A new protocol; HEIGHT is the old one's last."
+        ),
+    ] = "",
     ca: Authority = None,
     proxy: Proxy = None,
     genesis: GenesisPin = "",
@@ -49,8 +62,8 @@ def propose(  # noqa: PLR0917 - one argument per documented flag
 
     More than two thirds of the members decide. What is under vote already gets one's vote.
     """
-    change = _change(admit, remove_, replace_owner, grant)
-    _support(Reach(url, ca, proxy, genesis), key, change, json=json)
+    given = (admit, remove_, replace_owner, grant, seat, unseat, upgrade)
+    _support(Reach(url, ca, proxy, genesis), key, change_of(given), json=json)
 
 
 @members.command()
@@ -84,7 +97,9 @@ def remove(
     json: Json = False,
 ) -> None:
     """Propose that a member leaves, or vote for it if that is proposed."""
-    _support(Reach(url, ca, proxy, genesis), key, _change(None, name, None, ""), json=json)
+    from tallystick.ledger.messages import Remove
+
+    _support(Reach(url, ca, proxy, genesis), key, Remove(name), json=json)
 
 
 @members.command()
@@ -111,9 +126,10 @@ def rotate(
         raise ConfigError(msg, hint=f"one of {', '.join(get_args(Role))}")
     with Reach(url, ca, proxy, genesis).open(key) as acting:
         found = rotate_key(acting, key, cast("Role", role))
-        facts = facts_of(acting, FORMAT)
+        facts, engine = facts_of(acting, FORMAT), acting.engine.genesis.engine
     if found.seals:
-        warn("this key seals the ledger's blocks: the node takes it up from its key folder")
+        does = "votes on" if engine == "cometbft" else "seals"
+        warn(f"this key {does} the ledger's blocks: the node takes it up from its key folder")
     if json:
         made = {"member": acting.name, "role": role, "index": found.index, "public": found.public}
         print_document({**facts, **made, "seals": found.seals})
@@ -166,7 +182,9 @@ def list_(
 ) -> None:
     """List members with their keys, and what is under vote, from blocks executed here."""
     from tallystick.federation.membership import member_fingerprint, open_proposals
-    from tallystick.ledger.contracts.members import known_members
+    from tallystick.ledger.contracts.changes import upcoming
+    from tallystick.ledger.contracts.members import known_members, protocol
+    from tallystick.ledger.contracts.validators import seats
 
     with Reach(url, ca, proxy, genesis).open() as acting:
         state, facts = acting.state, facts_of(acting, FORMAT)
@@ -174,6 +192,7 @@ def list_(
         {
             "name": name,
             "active": row.active,
+            "validates": name in seats(state),
             "fingerprint": member_fingerprint(name, row),
             "keys": [
                 {
@@ -187,11 +206,15 @@ def list_(
         }
         for name, row in known_members(state).items()
     ]
-    proposals = [_proposal(each) for each in open_proposals(state)]
+    proposals = [shown(each) for each in open_proposals(state)]
+    ahead = [{"version": version, "height": height} for version, height in upcoming(state)]
     if json:
-        print_document({**facts, "members": listed, "proposals": proposals})
-    else:
-        _tell(listed, proposals)
+        versions = {"protocol": protocol(state), "upgrades": ahead}
+        print_document({**facts, "members": listed, "proposals": proposals, **versions})
+        return
+    _tell(listed, proposals)
+    for each in ahead:
+        say(f"protocol  version {each['version']} after block {each['height']}, decided")
 
 
 def _support(reach: Reach, key: Path, change: Change, *, json: bool) -> None:
@@ -201,37 +224,13 @@ def _support(reach: Reach, key: Path, change: Change, *, json: bool) -> None:
         _show_vote(acting, support(acting, change), json=json)
 
 
-def _change(admit: Path | None, remove_: str, replace_owner: Path | None, grant: str) -> Change:
-    """Return the one change that the flags ask for."""
-    from tallystick.federation.card import load_card
-    from tallystick.ledger import messages
-
-    if sum(map(bool, (admit, remove_, replace_owner, grant))) != 1:
-        msg = "a proposal is one change"
-        raise ConfigError(msg, hint="one of --admit, --remove, --replace-owner and --grant")
-    if admit is not None:
-        card = load_card(admit)
-        return messages.Admit(card.name, card.keys)
-    if replace_owner is not None:
-        card = load_card(replace_owner)
-        owner = next(key for key in card.keys if key.role == "owner")
-        return messages.ReplaceOwner(card.name, owner)
-    if remove_:
-        return messages.Remove(remove_)
-    name, _, micros = grant.partition("=")
-    if not (name and micros.isascii() and micros.isdigit() and 0 < int(micros[:20]) <= 2**62):
-        msg = f"--grant '{grant}' is not NAME=MICROS"
-        raise ConfigError(msg, hint="a whole number of millionths, such as north=1000000")
-    return messages.Grant(name, int(micros))
-
-
 def _show_vote(acting: Acting, voted: Voted, *, json: bool) -> None:
-    proposal = _proposal(voted.proposal)
+    proposal = shown(voted.proposal)
     if json:
         said = {"decided": voted.decided, "voted_before": voted.before}
         print_document({**facts_of(acting, FORMAT), "proposal": proposal, **said})
         return
-    say(f"proposal  {proposal['id']}: {_says(proposal)}")
+    say(f"proposal  {proposal['id']}: {says(proposal)}")
     votes = ", ".join(proposal["votes"])
     if voted.decided:
         say(f"decided   by the votes of {votes}")
@@ -240,27 +239,10 @@ def _show_vote(acting: Acting, voted: Voted, *, json: bool) -> None:
     say(f"votes     {len(proposal['votes'])} of the {proposal['needed']} it takes: {votes}{before}")
 
 
-def _proposal(each: OpenProposal) -> dict[str, Any]:
-    change = each.change
-    fields = {name: getattr(change, name) for name in change.__struct_fields__}
-    kind = {"ReplaceOwner": "replace-owner"}.get(type(change).__name__, type(change).__name__)
-    facts = {"change": kind.lower(), **fields}
-    return {"id": each.id.hex(), **facts, "votes": list(each.votes), "needed": each.needed}
-
-
-def _says(proposal: dict[str, Any]) -> str:
-    kind = proposal["change"]
-    if kind == "upgrade":
-        return f"protocol version {proposal['version']} from block {proposal['height']}"
-    if kind == "grant":
-        return f"grant {proposal['micros']} micros to {proposal['member']}"
-    words = {"replace-owner": "a new owner key for"}
-    return f"{words.get(kind, kind)} {proposal['member']}"
-
-
 def _tell(listed: list[dict[str, Any]], proposals: list[dict[str, Any]]) -> None:
     for member in listed:
         left = "" if member["active"] else "  (removed)"
+        left = "  (validates)" if member["validates"] else left
         say(f"member    {member['name']}  {member['fingerprint']}{left}")
         rows = [
             (each["role"], each["public"].hex(), "" if each["valid"] else "not valid any more")
@@ -270,4 +252,4 @@ def _tell(listed: list[dict[str, Any]], proposals: list[dict[str, Any]]) -> None
             say(f"          {line}")
     for each in proposals:
         votes = f"{len(each['votes'])} of {each['needed']} votes: {', '.join(each['votes'])}"
-        say(f"proposal  {each['id']}: {_says(each)}, {votes}")
+        say(f"proposal  {each['id']}: {says(each)}, {votes}")

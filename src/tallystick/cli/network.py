@@ -1,4 +1,4 @@
-"""``tally network``: found a network from its members' cards, and print the line to publish."""
+"""``tally network``: found a network from its members' cards, print its line, find its engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tallystick.cli.options import Authority, Json, Proxy
-from tallystick.cli.output import print_document, say, table
+from tallystick.cli.output import print_document, say, table, warn
 from tallystick.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["network"]
 
 network = typer.Typer(
-    help="Found a network, or print the line that names it.", rich_markup_mode=None
+    help="Found a network, print the line that names it, or find its engine.", rich_markup_mode=None
 )
 FORMAT = "tally.network/1"
+FOUND = {"variable": "TALLY_COMETBFT names it", "cache": "kept by tally", "path": "on PATH"}
 BASE_PORT = 26650
 
 
@@ -41,7 +42,8 @@ def init(  # noqa: PLR0917 - one argument per documented flag
     ] = "solo",
     name: Annotated[str, typer.Option(help="The network's name; the folder's by default.")] = "",
     sealer: Annotated[
-        str, typer.Option(metavar="NAME", help="Who seals blocks; the first card's by default.")
+        str,
+        typer.Option(metavar="NAME", help="Who seals blocks on solo; the first card's by default."),
     ] = "",
     host: Annotated[
         list[str] | None,
@@ -63,7 +65,7 @@ def init(  # noqa: PLR0917 - one argument per documented flag
     With --trial also every member's keys: a complete network, good for nothing but tests.
     """
     from tallystick.federation.card import make_card
-    from tallystick.federation.founding import check_engine, trial_network
+    from tallystick.federation.founding import trial_network, warning
     from tallystick.federation.network_folder import (
         check_unfounded,
         name_for,
@@ -76,16 +78,17 @@ def init(  # noqa: PLR0917 - one argument per documented flag
     hosts = _hosts(host or ())
     called, keyrings = name or name_for(folder), None
     if trial:
-        check_engine(engine)
         names = [each.strip() for each in trial.split(",")]
-        made = trial_network(names, seed or 0, name=called, sealer=sealer or None)
+        made = trial_network(names, seed or 0, name=called, engine=engine, sealer=sealer or None)
         genesis, keyrings = made.genesis, made.keyrings
         held = [make_card(keyring) for keyring in keyrings.values()]
     else:
         held, genesis = _found(called, cards or (), engine, sealer)
-    settings = plan_settings([card.name for card in held], hosts, base_port)
+    settings = plan_settings([card.name for card in held], hosts, base_port, genesis)
     write_network(folder, genesis, settings, keyrings)
     document = _document(folder, genesis, held, settings, keyed=bool(trial))
+    if doubt := warning(genesis):
+        warn(doubt)
     if json:
         print_document(document)
     else:
@@ -117,6 +120,45 @@ def card(
         print_document({**_facts(genesis), "members": founders})
     else:
         say(genesis_line(genesis))
+
+
+@network.command()
+def engine(
+    install: Annotated[
+        bool, typer.Option("--install", help="Build CometBFT with Go, and keep it.")
+    ] = False,
+    binary: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep this CometBFT, if it is one known here."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say which CometBFT orders a network's transactions on this machine."""
+    from tallystick.consensus.cometbft.binary import adopt_binary, find_binary, install_binary
+
+    if install and binary is not None:
+        msg = "--install builds CometBFT and takes no --binary"
+        raise ConfigError(msg, hint="leave one of them out")
+    if install:
+        found = install_binary()
+    else:
+        found = find_binary() if binary is None else adopt_binary(binary)
+    document = {
+        "format": "tally.network-engine/1",
+        "ok": True,
+        "path": str(found.path),
+        "version": found.version,
+        "digest": found.digest,
+        "pinned": found.is_pinned,
+        "source": found.source,
+    }
+    if json:
+        print_document(document)
+        return
+    say(f"CometBFT  {found.version}")
+    say(f"program   {found.path}  ({FOUND[found.source]})")
+    known = "  (a build known to this release)" if found.is_pinned else ""
+    say(f"sha256    {found.digest.hex()}{known}")
 
 
 def _genesis_from_url(url: str, ca: Path | None, proxy: str | None) -> Genesis:
@@ -171,6 +213,7 @@ def _hosts(given: Sequence[str]) -> dict[str, str]:
 
 def _facts(genesis: Genesis) -> dict[str, Any]:
     from tallystick.federation.network_folder import genesis_line
+    from tallystick.ledger.contracts.validators import founding_seats
     from tallystick.ledger.genesis import genesis_hash
 
     return {
@@ -181,6 +224,7 @@ def _facts(genesis: Genesis) -> dict[str, Any]:
         "genesis": genesis_hash(genesis),
         "engine": genesis.engine,
         "sealer": genesis.sealer,
+        "validators": list(founding_seats(genesis)) if genesis.engine == "cometbft" else [],
         "trial": genesis.trial,
         "time": genesis.time,
     }
@@ -216,10 +260,21 @@ def _document(
     return {**_facts(genesis), "members": members, "files": files}
 
 
+def _ordering(document: dict[str, Any]) -> str:
+    from tallystick.ledger.contracts.validators import faults_of
+
+    together = document["validators"]
+    if document["engine"] != "cometbft":
+        return f"{document['sealer']} alone"
+    who = f"{', '.join(together)} together" if len(together) > 1 else f"{together[0]} alone"
+    failing = faults_of(len(together))
+    return who + (f"; any {failing} of {len(together)} may fail or lie" if failing else "")
+
+
 def _tell(document: dict[str, Any]) -> None:
     trial = "  (trial: anybody may know its keys)" if document["trial"] else ""
     say(f"genesis   {document['files']['genesis']}{trial}")
-    say(f"ordered   by {document['sealer']} alone")
+    say(f"ordered   by {_ordering(document)}")
     rows = [(each["name"], each["public_url"], each["fingerprint"]) for each in document["members"]]
     for line in table(rows):
         say(f"member    {line}")

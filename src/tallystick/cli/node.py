@@ -79,9 +79,13 @@ def start(
 
     Whatever else ends it, the same command goes on, with everything that was acknowledged.
     """
+    from tallystick.federation.network_folder import read_genesis
     from tallystick.node.home import open_home
     from tallystick.node.serve import log_to_stderr, serve
 
+    if read_genesis(home).engine == "cometbft":
+        log_to_stderr(as_json=json_logs)
+        raise typer.Exit(run_beside_cometbft(home, host=host, port=port, as_json=json_logs))
     try:
         log_to_stderr(as_json=json_logs)
         opened = open_home(home, host=host, port=port)
@@ -89,6 +93,18 @@ def start(
     except KeyboardInterrupt:  # told to end before it served
         pass
     _expect_no_more_signals()
+
+
+def run_beside_cometbft(home: Path, *, host: str | None, port: int | None, as_json: bool) -> int:
+    """Run a node's application and its CometBFT until a signal; return the exit status."""
+    from tallystick.node.engine import application_command, prepare_engine
+    from tallystick.node.home import open_folder
+    from tallystick.node.supervisor import supervise
+
+    given = open_folder(home, host=host, port=port)
+    prepared = prepare_engine(home, given.settings)
+    command = application_command(home, prepared, host=host, port=port, as_json=as_json)
+    return supervise(home, prepared.programs(command))
 
 
 def _expect_no_more_signals() -> None:

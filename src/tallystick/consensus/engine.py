@@ -28,6 +28,14 @@ class Engine(Protocol):
     """An ordered ledger as members see it."""
 
     @property
+    def refuses_for_good(self) -> bool:
+        """Whether a transaction that `outcome` calls refused is in no block any more.
+
+        Where it may still wait somewhere, its nonce is not to be used again.
+        """
+        ...
+
+    @property
     def genesis(self) -> Genesis:
         """Where the ledger started."""
         ...

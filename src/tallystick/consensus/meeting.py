@@ -6,9 +6,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from tallystick.consensus.client import RefusedError
+from tallystick.consensus.finality import check_engine
 from tallystick.consensus.wire import API
 from tallystick.errors import (
-    ConfigError,
     DecodeError,
     TallyError,
     UnavailableError,
@@ -66,9 +66,7 @@ def _genesis_at(client: NodeClient, url: str, wanted: bytes) -> Genesis:
     except DecodeError as error:
         msg = f"{url} does not serve a genesis: {error}"
         raise UnavailableError(msg) from error
-    if genesis.engine != "solo":
-        msg = f"this release does not follow ledgers of the engine '{genesis.engine}'"
-        raise ConfigError(msg, hint="upgrade tallystick")
+    check_engine(genesis)
     found = genesis_hash(genesis)
     if wanted and found != wanted:
         msg = f"{url} serves the ledger {genesis.name}+{found.hex()}, not {wanted.hex()}"

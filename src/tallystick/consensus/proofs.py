@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tallystick.codec import decode
 from tallystick.consensus.client import RefusedError
-from tallystick.consensus.solo import SOLO_DOMAIN, SoloSeal
+from tallystick.consensus.finality import check_root
 from tallystick.consensus.wire import API
 from tallystick.consensus.witness import Witness
-from tallystick.crypto import keys
 from tallystick.crypto.merkle_map import MapProof, verify_absent, verify_member
 from tallystick.errors import DecodeError, UnavailableError, VerificationError
-from tallystick.ledger.block import Header, header_hash
+from tallystick.ledger.block import Header
 from tallystick.ledger.genesis import genesis_hash
 
 if TYPE_CHECKING:
@@ -45,8 +44,8 @@ def read_row(
     Parameters
     ----------
     sealer_keys
-        The public keys that may have sealed it. Before its first block a ledger has no seal, and
-        what a node serves of it cannot be read so.
+        The public keys that may have sealed it; under CometBFT those of all validators. Before
+        its first block a ledger has no seal, and what a node serves of it cannot be read so.
     witness
         Writes down what was not true; nobody does without it.
 
@@ -88,11 +87,7 @@ def _check(
     if header.chain != genesis_hash(genesis):
         msg = "the header is another ledger's"
         raise VerificationError(msg)
-    seal = decode(SoloSeal, _bytes_in(said, "evidence"))
-    signed = header_hash(header)
-    if not any(keys.is_valid(each, SOLO_DOMAIN, signed, seal.signature) for each in sealer_keys):
-        msg = f"the header is not sealed by '{genesis.sealer}'"
-        raise VerificationError(msg)
+    check_root(genesis, sealer_keys, header, _bytes_in(said, "evidence"))
     proof = decode(MapProof, _bytes_in(said, "proof"))
     if said.get("row") is None:
         verify_absent(header.state_root, key, proof)

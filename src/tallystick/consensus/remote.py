@@ -11,13 +11,14 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from tallystick.codec import decode, encode
 from tallystick.consensus.client import RefusedError, number_of
 from tallystick.consensus.engine import RetryLaterError
+from tallystick.consensus.finality import check_final, check_twin, node_keys, orderers
 from tallystick.consensus.installed import check_installed
-from tallystick.consensus.solo import check_seal, check_twin_seal, open_ledger, sealing_keys
+from tallystick.consensus.solo import open_ledger
 from tallystick.consensus.wire import (
     API,
     HEIGHT_HEADER,
@@ -129,6 +130,11 @@ class Remote:
         self._said = 0  # the newest block there is, as a node said last
         self._looked = 0.0
         self._skew = 0  # of the node's clock, in milliseconds
+
+    @property
+    def refuses_for_good(self) -> bool:
+        """See `Engine.refuses_for_good`."""
+        return False
 
     @property
     def genesis(self) -> Genesis:
@@ -291,15 +297,7 @@ class Remote:
         if header.height <= self._head.height:
             self._check_known(url, block)
             return
-        try:
-            check_seal(self._state, self.genesis, header, block.evidence)
-        except (DecodeError, VerificationError) as error:
-            msg = f"block {header.height} is not sealed by '{self.genesis.sealer}': {error}"
-            raise self._witness.name(url, "unsealed-block", msg, block=encode(block)) from error
-        if header.height != self._head.height + 1:
-            msg = f"{url} leaves out block {self._head.height + 1}"
-            self._client.turn(url)
-            raise UnavailableError(msg)
+        self._check_final(url, block)
         if header.parent != header_hash(self._head):
             self._check_fork(url, block)
         try:
@@ -313,6 +311,25 @@ class Remote:
         self._store.commit(outcome, block.evidence)
         self._state.commit(outcome.changes)
         self._head, self._seal = outcome.header, block.evidence
+
+    def _check_final(self, url: str, block: Block) -> None:
+        """See that a block is final and the next one."""
+        height, expected = block.header.height, self._head.height + 1
+        skips = height != expected
+        if skips and self.genesis.engine != "solo":  # its evidence speaks of the block before
+            self._leave_out(url)
+        try:
+            check_final(self.genesis, self._state, self._head, self._seal, block)
+        except (DecodeError, VerificationError) as error:
+            msg = f"block {height} is not sealed by {orderers(self.genesis)}: {error}"
+            raise self._witness.name(url, "unsealed-block", msg, block=encode(block)) from error
+        if skips:
+            self._leave_out(url)
+
+    def _leave_out(self, url: str) -> NoReturn:
+        msg = f"{url} leaves out block {self._head.height + 1}"
+        self._client.turn(url)
+        raise UnavailableError(msg)
 
     def _check_height(self, asked: Asked) -> int:
         """Return what a node says its height is; name it when it showed more before."""
@@ -377,11 +394,11 @@ class Remote:
         if seen.header.chain != self.kernel.chain:
             return  # whoever seals this ledger may seal others, too
         try:
-            check_twin_seal(self._state, self.genesis, mine, seen)
+            guilty = check_twin(self._state, self.genesis, mine, seen)
         except (DecodeError, VerificationError):
             return  # nobody's word but its bringer's
         shown = f", and showed it to '{whose}'" if whose else ""
-        msg = f"'{self.genesis.sealer}' sealed two blocks {height}{shown}"
+        msg = f"{guilty} sealed two blocks {height}{shown}"
         facts |= {"one": encode(mine), "other": encode(seen), "height": height}
         raise self._witness.name(url, "forked-history", msg, **facts)
 
@@ -415,7 +432,7 @@ class Remote:
             signature = bytes.fromhex(str(document["signature"]))
         except (KeyError, ValueError, DecodeError):
             return None
-        publics = sealing_keys(self._state, self.genesis.sealer)
+        publics = node_keys(self._state, self.genesis)
         chain = self.kernel.chain
         signed = any(is_acknowledged(word, signature, public, chain) for public in publics)
         return (word, signature) if signed and word.tx == tx_hash else None

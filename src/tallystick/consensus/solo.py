@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tallystick.codec import U8, Record, Signature, decode, encode
-from tallystick.consensus.engine import RetryLaterError
+from tallystick.consensus.pool import DurablePool
 from tallystick.crypto import keys
 from tallystick.errors import ConfigError, RejectedError, UnavailableError, VerificationError
 from tallystick.ledger.block import header_hash
@@ -20,17 +20,16 @@ from tallystick.ledger.contracts import members
 from tallystick.ledger.genesis import Genesis, load_genesis
 from tallystick.ledger.kernel import FaultyTransactionError, Kernel, ShareExceededError
 from tallystick.ledger.state import state_from_rows
-from tallystick.ledger.transaction import BadNonceError, transaction_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from tallystick.consensus.engine import RetryLaterError
     from tallystick.consensus.wire import SealedHeader
     from tallystick.ledger.block import Block, Header
     from tallystick.ledger.kernel import Outcome
     from tallystick.ledger.receipt import Receipt
     from tallystick.ledger.state import State
-    from tallystick.ledger.transaction import Transaction
     from tallystick.storage.sqlite import LedgerStore
 
 __all__ = [
@@ -39,13 +38,13 @@ __all__ = [
     "SoloSeal",
     "check_seal",
     "check_twin_seal",
+    "is_sealed_with",
     "open_ledger",
     "sealing_keys",
 ]
 
 LOG = logging.getLogger(__name__)
 SOLO_DOMAIN = b"solo-seal/1"
-MOST_PENDING = 20_000
 MOST_REMEMBERED = 100_000
 
 
@@ -92,14 +91,15 @@ class Solo:
         self.kernel, self._state, self._head = open_ledger(store, genesis)
         self._secret = secret
         self.newest: Block | None = None  # what was sealed last since it was opened
-        self._most_pending = most_pending
-        self._pending: dict[bytes, Transaction] = {}
-        self._held: set[bytes] = set()  # of what is pending, what the store keeps
-        self._nonces: set[tuple[str, int, int]] = set()  # of what is pending
-        self._shares: dict[str, int] = {}
+        self._pool = DurablePool(self.kernel, store, most_pending)
         self._outcomes: dict[bytes, Receipt | RejectedError] = {}
         if secret is not None:
-            self._take_up_held()
+            self._pool.take_up(self._state, self._head.time)
+
+    @property
+    def refuses_for_good(self) -> bool:
+        """See `Engine.refuses_for_good`."""
+        return True
 
     @property
     def genesis(self) -> Genesis:
@@ -133,11 +133,11 @@ class Solo:
     @property
     def pending(self) -> int:
         """Transactions waiting for a block."""
-        return len(self._pending)
+        return len(self._pool)
 
     def submit(self, wire: bytes) -> bytes:
         """See `Engine.submit`."""
-        return self._take(wire).hash
+        return self._pool.take(self._state, wire, self._head.time).hash
 
     def admit(
         self, wires: Sequence[bytes], time: int
@@ -155,45 +155,7 @@ class Solo:
         UnavailableError
             The disk is full or failed: none of them counts as taken.
         """
-        answers: list[bytes | RejectedError | RetryLaterError] = []
-        taken: list[Transaction] = []
-        for wire in wires:
-            known = len(self._pending)
-            try:
-                tx = self._take(wire, time)
-            except (RejectedError, RetryLaterError) as error:
-                answers.append(error)
-                continue
-            answers.append(tx.hash)
-            if len(self._pending) > known:
-                taken.append(tx)
-        try:
-            self._store.hold([(tx.hash, tx.wire) for tx in taken])
-        except UnavailableError:
-            for tx in taken:
-                self._drop(tx)
-            raise
-        self._held.update(tx.hash for tx in taken)
-        return answers
-
-    def _take(self, wire: bytes, time: int = 0, *, fairly: bool = True) -> Transaction:
-        tx = self.kernel.check(self._state, wire, max(time, self._head.time))
-        if tx.hash in self._pending:
-            return tx
-        if tx.order in self._nonces:
-            msg = f"nonce {tx.body.nonce}: another transaction with it waits already"
-            raise BadNonceError(msg)
-        share = (self._most_pending or MOST_PENDING) // max(
-            1, len(members.active_members(self._state))
-        )
-        used = self._shares.get(tx.body.sender, 0)
-        if fairly and used >= share:
-            msg = f"'{tx.body.sender}' has {used} transactions waiting"
-            raise RetryLaterError(msg)
-        self._pending[tx.hash] = tx
-        self._nonces.add(tx.order)
-        self._shares[tx.body.sender] = used + 1
-        return tx
+        return self._pool.admit(self._state, wires, max(time, self._head.time))
 
     def seal(self, time: int) -> Outcome:
         """Seal a block of what waits, at ``time`` milliseconds; durable when this returns.
@@ -214,7 +176,7 @@ class Solo:
         if self._secret is None:
             msg = "this ledger is open for reading: the sealer's key is not here"
             raise ConfigError(msg)
-        return self.kernel.propose(self._state, self._head, time, self._pending.values())
+        return self.kernel.propose(self._state, self._head, time, self._pool.waiting())
 
     def _commit(self, outcome: Outcome) -> Outcome:
         evidence = self._sign(outcome.header)
@@ -263,44 +225,24 @@ class Solo:
         msg = f"the key is none that '{sealer}' seals blocks with"
         raise ConfigError(msg, hint="its validator key does, or its owner key where it has none")
 
-    def _take_up_held(self) -> None:
-        """Wait again for blocks with what was taken before this process began."""
-        spent: list[bytes] = []
-        for wire in self._store.held():
-            try:  # whatever its sender's share is now: it was taken
-                self._held.add(self._take(wire, fairly=False).hash)
-            except RejectedError as error:
-                tx_hash = transaction_hash(wire)
-                LOG.warning("transaction %s is dropped: %s", tx_hash.hex()[:12], error)
-                spent.append(tx_hash)
-        self._store.release(spent)
-
     def _settle(self, outcome: Outcome) -> None:
-        for tx, receipt in zip(outcome.transactions, outcome.receipts, strict=True):
-            self._held.discard(tx.hash)  # the block's own commit released it
-            self._forget(tx, receipt)
         spent: list[bytes] = []
+        for tx, receipt in zip(outcome.transactions, outcome.receipts, strict=True):
+            self._remember(tx.hash, receipt)
         for tx, error in outcome.refused:
             if not isinstance(error, ShareExceededError):
                 spent.append(tx.hash)
-                self._forget(tx, error)
+                self._remember(tx.hash, error)
         for faulty in outcome.faulty:
             LOG.error("a transaction was left out, our bug: %s", faulty.error)
             spent.append(faulty.transaction.hash)
-            self._forget(faulty.transaction, FaultyTransactionError(faulty.error))
-        self._store.release(self._held.intersection(spent))
-        self._held.difference_update(spent)
+            self._remember(faulty.transaction.hash, FaultyTransactionError(faulty.error))
+        self._pool.settle((tx.hash for tx in outcome.transactions), spent)
 
-    def _forget(self, tx: Transaction, result: Receipt | RejectedError) -> None:
-        self._drop(tx)
+    def _remember(self, tx_hash: bytes, result: Receipt | RejectedError) -> None:
         if len(self._outcomes) > MOST_REMEMBERED:
             del self._outcomes[next(iter(self._outcomes))]  # the oldest; nobody waits for it
-        self._outcomes[tx.hash] = result
-
-    def _drop(self, tx: Transaction) -> None:
-        if self._pending.pop(tx.hash, None) is not None:
-            self._nonces.discard(tx.order)
-            self._shares[tx.body.sender] -= 1
+        self._outcomes[tx_hash] = result
 
 
 def check_seal(state: State, genesis: Genesis, header: Header, evidence: bytes) -> None:
@@ -342,6 +284,18 @@ def check_twin_seal(
         return
     public = row.keys[seal.key].public
     keys.verify(public, SOLO_DOMAIN, header_hash(twin.header), other.signature)
+
+
+def is_sealed_with(publics: Iterable[bytes], header: Header, evidence: bytes) -> bool:
+    """Return whether the evidence is a seal over the header by one of the keys.
+
+    Raises
+    ------
+    DecodeError
+        It is no seal.
+    """
+    seal, signed = decode(SoloSeal, evidence), header_hash(header)
+    return any(keys.is_valid(each, SOLO_DOMAIN, signed, seal.signature) for each in publics)
 
 
 def sealing_keys(state: State, sealer: str) -> tuple[bytes, ...]:

@@ -28,6 +28,7 @@ __all__ = [
     "API",
     "HEIGHT_HEADER",
     "MOST_BLOCK_BYTES",
+    "NO_PART_HERE",
     "PIECE_BYTES",
     "REQUEST_HEADER",
     "SIGNATURE_HEADER",
@@ -55,6 +56,7 @@ SIGNATURE_HEADER = "Tally-Signature"
 HEIGHT_HEADER = "Tally-Height"  # of the node's head
 SIZE_HEADER = "Tally-Size"  # of the blob whose chunks are listed, in bytes
 TIME_HEADER = "Tally-Time"  # the node's clock, in milliseconds
+NO_PART_HERE = "no-part-here"  # what a node says of a task in which its organisation has no part
 REQUEST_DOMAIN = b"request/1"
 ACKNOWLEDGE_DOMAIN = b"acknowledgement/1"
 HELD_DOMAIN = b"held/1"

@@ -19,6 +19,7 @@ from tallystick.consensus.witness import Witness
 from tallystick.errors import ConfigError, RejectedError, UnavailableError
 from tallystick.federation.key_file import load_keyring
 from tallystick.federation.network_folder import genesis_line
+from tallystick.federation.stores import FolderStore
 from tallystick.federation.transfer import Transfers
 from tallystick.ledger.genesis import genesis_hash, load_genesis
 from tallystick.ledger.receipt import OK, Receipt
@@ -162,7 +163,7 @@ class Acting:
 
     def transfers(self, blobs: FileBlobs) -> Transfers:
         """Return what moves blobs between a store and the nodes."""
-        return Transfers(self.client, blobs, self.witness)
+        return Transfers(self.client, FolderStore(blobs), self.witness)
 
     def check_identity(self) -> None:
         """Refuse who may not act, before anything is made for the act; raises as `identity`."""

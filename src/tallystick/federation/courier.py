@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallystick.errors import TallyError, UnavailableError
+from tallystick.federation.stores import FolderStore
 from tallystick.federation.transfer import Transfers
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Courier:
         words: Words | None = None,
     ) -> None:
         """Carry nothing yet."""
-        self._transfers = Transfers(client, blobs, witness, words)
+        self._transfers = Transfers(client, FolderStore(blobs), witness, words)
         self._words = words
         self._blobs = blobs
         self._done = done

@@ -14,9 +14,19 @@ from tallystick.federation.card import Card, check_card
 from tallystick.federation.keyring import Keyring
 from tallystick.federation.names import check_names
 from tallystick.federation.trial import DEFAULT_LIMITS, FUNDS, secret_of, simulated_genesis
-from tallystick.ledger.genesis import Founder, Genesis, Limits, check_genesis
+from tallystick.ledger.contracts.validators import faults_of, founding_seats
+from tallystick.ledger.genesis import Engine, Founder, Genesis, Limits, check_genesis
 
-__all__ = ["TrialNetwork", "check_engine", "found_network", "trial_keyring", "trial_network"]
+__all__ = [
+    "TrialNetwork",
+    "check_engine",
+    "found_network",
+    "trial_keyring",
+    "trial_network",
+    "warning",
+]
+
+LEAST = 4  # validators of which one may fail
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +55,9 @@ def found_network(  # noqa: PLR0913 - one argument per choice that founders make
     name
         The network's: lower-case letters, digits and '-', at most 32.
     engine
-        What orders transactions; this release founds networks on ``solo``.
+        What orders transactions: ``solo``, or ``cometbft``, where all founders do together.
     sealer
-        Who seals the blocks; by default the owner of the first card.
+        Who seals the blocks of a solo network; by default the owner of the first card.
     funds
         What each founder starts with, in micros.
     time
@@ -56,23 +66,26 @@ def found_network(  # noqa: PLR0913 - one argument per choice that founders make
     Raises
     ------
     ConfigError
-        Two cards are of one name, the sealer has no card, or a value is out of its range.
+        Two cards are of one name, the sealer has no card or there is none, a founder who has to
+        validate has no key for it, or a value is out of its range.
     DecodeError, VerificationError
         As `check_card`.
     """
-    check_engine(engine)
+    ordering = check_engine(engine)
     if not cards:
         msg = "a network needs at least one founder"
         raise ConfigError(msg, hint="name the cards of its members")
     _check_once(cards)
     for card in cards:
         check_card(card)
-    chosen = sealer or cards[0].name
+        if ordering == "cometbft" and all(key.role != "validator" for key in card.keys):
+            msg = f"the card of '{card.name}' has no validator key, and every founder validates"
+            raise ConfigError(msg, hint="a card that `tally key new` makes has one")
     genesis = Genesis(
         name=name,
         time=time,
-        engine="solo",
-        sealer=chosen,
+        engine=ordering,
+        sealer=_sealer(ordering, sealer, cards[0].name),
         trial=trial,
         founders=tuple(
             Founder(card.name, card.keys, funds)
@@ -83,20 +96,27 @@ def found_network(  # noqa: PLR0913 - one argument per choice that founders make
     return _checked(genesis)
 
 
-def check_engine(engine: str) -> None:
-    """Refuse an engine on which this release founds no network.
+def check_engine(engine: str) -> Engine:
+    """Return the engine if networks are founded on it.
 
     Raises
     ------
     ConfigError
-        It is not ``solo``.
+        It is neither ``solo`` nor ``cometbft``.
     """
-    if engine == "cometbft":
-        msg = "this release orders with the engine 'solo'; networks under 'cometbft' come later"
-        raise ConfigError(msg, hint="leave --engine out, or say --engine solo")
-    if engine != "solo":
-        msg = f"no network is founded on the engine '{engine}'"
-        raise ConfigError(msg, hint="leave --engine out, or say --engine solo")
+    if engine == "solo" or engine == "cometbft":  # noqa: PLR1714 - narrows the type
+        return engine
+    msg = f"no network is founded on the engine '{engine}'"
+    raise ConfigError(msg, hint="say --engine solo or --engine cometbft")
+
+
+def warning(genesis: Genesis) -> str:
+    """Return what founders should know before they publish a genesis; mostly nothing."""
+    count = len(founding_seats(genesis))
+    if genesis.engine != "cometbft" or faults_of(count):
+        return ""
+    who = "one validator tolerates" if count == 1 else f"{count} validators tolerate"
+    return f"{who} no fault: when one fails nothing is ordered; {LEAST} tolerate one"
 
 
 def trial_network(
@@ -104,6 +124,7 @@ def trial_network(
     seed: int,
     *,
     name: str = "trial",
+    engine: str = "solo",
     sealer: str | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> TrialNetwork:
@@ -114,16 +135,18 @@ def trial_network(
     Raises
     ------
     ConfigError
-        A name is out of its range or there twice, or the sealer is none of them.
+        A name is out of its range or there twice, the sealer is none of them, or there is no such
+        engine or sealer.
     """
+    ordering = check_engine(engine)
     check_names(names)
     twice = [member for member, count in Counter(names).items() if count > 1]
     if twice:
         msg = f"'{twice[0]}' is named twice"
         raise ConfigError(msg, hint="every member has a name of its own")
-    genesis = simulated_genesis(name, tuple(names), seed, limits)
-    if sealer is not None:
-        genesis = msgspec.structs.replace(genesis, sealer=sealer)
+    genesis = simulated_genesis(name, tuple(names), seed, limits, ordering)
+    chosen = _sealer(ordering, sealer, genesis.sealer)
+    genesis = msgspec.structs.replace(genesis, sealer=chosen)
     keyrings = {member: trial_keyring(seed, member) for member in sorted(names)}
     return TrialNetwork(_checked(genesis), keyrings)
 
@@ -134,6 +157,16 @@ def trial_keyring(seed: int, member: str) -> Keyring:
         secret_of(seed, member, what) for what in ("owner", "worker", "validator", "salt")
     )
     return Keyring(member, (owner,), (worker,), (validator,), salt)
+
+
+def _sealer(engine: Engine, wanted: str | None, default: str) -> str:
+    """Return who seals; nobody does where all order together."""
+    if engine == "solo":
+        return wanted or default
+    if wanted:
+        msg = f"'{wanted}' cannot seal: under '{engine}' all validators order together"
+        raise ConfigError(msg, hint="leave --sealer out")
+    return ""
 
 
 def _check_once(cards: Sequence[Card]) -> None:

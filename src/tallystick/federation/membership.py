@@ -12,12 +12,9 @@ from tallystick.errors import ConfigError
 from tallystick.federation.card import fingerprint
 from tallystick.federation.key_file import add_secret
 from tallystick.federation.trial import ROLES
-from tallystick.ledger.contracts.members import (
-    MEMBERS,
-    PROPOSALS,
-    active_members,
-    key_proof,
-)
+from tallystick.ledger.contracts.changes import PROPOSALS
+from tallystick.ledger.contracts.members import MEMBERS, active_members, key_proof
+from tallystick.ledger.contracts.validators import validator_set
 from tallystick.ledger.genesis import Key
 from tallystick.ledger.messages import ProposeChange, RotateKey, Upgrade, Vote
 
@@ -26,7 +23,7 @@ if TYPE_CHECKING:
 
     from tallystick.federation.acting import Acting
     from tallystick.ledger.contracts.members import Member
-    from tallystick.ledger.genesis import Role
+    from tallystick.ledger.genesis import Genesis, Role
     from tallystick.ledger.messages import Change
     from tallystick.ledger.state import State
 
@@ -37,6 +34,7 @@ __all__ = [
     "find_proposal",
     "member_fingerprint",
     "open_proposals",
+    "ordering_keys",
     "rotate",
     "support",
     "votes_needed",
@@ -71,7 +69,10 @@ class Voted:
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """A new key on the ledger; ``seals`` says whether blocks are sealed with it from now on."""
+    """A new key on the ledger.
+
+    ``seals`` says whether it orders blocks from now on: seals them, or votes on them.
+    """
 
     role: Role
     index: int
@@ -144,7 +145,7 @@ def rotate(acting: Acting, folder: Path, role: Role) -> Rotation:
     ConfigError, RejectedError, UnavailableError
         As `Acting.act` and `add_secret`; the old key goes on working.
     """
-    name, sealer = acting.name, acting.engine.genesis.sealer
+    name, genesis = acting.name, acting.engine.genesis
     row = acting.state.get(MEMBERS, name)
     acting.check_identity()
     keyring = acting.keyring
@@ -152,12 +153,19 @@ def rotate(acting: Acting, folder: Path, role: Role) -> Rotation:
     if keyring is None or keyring.public(role) in known:
         keyring = add_secret(folder, role, name)
     acting.keyring = keyring
-    sealed_with = sealing_keys(acting.state, sealer)
+    ordered_with = ordering_keys(acting.state, genesis)
     public, secret = keyring.public(role), keyring.secrets(role)[-1]
     proof = key_proof(secret, name, public, acting.engine.kernel.chain)
     acting.act(RotateKey(Key(public, role), proof))
-    seals = name == sealer and sealing_keys(acting.state, sealer) != sealed_with
+    seals = public in ordering_keys(acting.state, genesis) and public not in ordered_with
     return Rotation(role, keyring.identity_in(acting.state, role).key, public, seals)
+
+
+def ordering_keys(state: State, genesis: Genesis) -> tuple[bytes, ...]:
+    """Return the public keys by which blocks are ordered now: the sealer's, or all validators'."""
+    if genesis.engine == "cometbft":
+        return tuple(validator_set(state).values())
+    return sealing_keys(state, genesis.sealer)
 
 
 def member_fingerprint(name: str, row: Member) -> str:

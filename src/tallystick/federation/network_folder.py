@@ -9,15 +9,17 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tallystick.codec import encode
+from tallystick.consensus.cometbft.home import node_id
 from tallystick.errors import ConfigError, DecodeError
 from tallystick.federation.armour import write_new
 from tallystick.federation.card import make_card, save_card
 from tallystick.federation.key_file import key_path, load_keyring, save_keyring
 from tallystick.federation.keyring import Keyring
-from tallystick.federation.settings import BASE_PORT, MOST_PORT, NodeSettings
+from tallystick.federation.settings import BASE_PORT, MOST_PORT, P2P_OFFSET, NodeSettings
 from tallystick.ledger.genesis import Genesis, genesis_hash, load_genesis
 from tallystick.storage.files import open_regular
 
@@ -58,22 +60,36 @@ def name_for(folder: Path) -> str:
 
 
 def plan_settings(
-    names: Sequence[str], hosts: Mapping[str, str], base_port: int = BASE_PORT
+    names: Sequence[str],
+    hosts: Mapping[str, str],
+    base_port: int = BASE_PORT,
+    genesis: Genesis | None = None,
 ) -> dict[str, NodeSettings]:
     """Return each member's settings: ports count up from the base, in the order of names.
+
+    Parameters
+    ----------
+    genesis
+        With one of the engine ``cometbft``, every node also knows the others; the ports of their
+        CometBFT count up from a thousand above the base.
 
     Raises
     ------
     ConfigError
-        A host is for nobody or none, or there are not enough ports.
+        A host is for nobody or none, a founder has no validator key, or there are not enough ports.
     """
     listed = sorted(names)
     for name in hosts:
         if name not in listed:
             msg = f"--host names '{name}', who is no member"
             raise ConfigError(msg, hint=f"members: {', '.join(listed)}")
-    if not 1 <= base_port <= MOST_PORT + 1 - len(listed):
-        msg = f"--base-port {base_port} does not leave {len(listed)} ports up to {MOST_PORT}"
+    met = genesis is not None and genesis.engine == "cometbft"
+    offset = max(P2P_OFFSET, len(listed)) if met else 0
+    if not 1 <= base_port <= MOST_PORT + 1 - len(listed) - offset:
+        beyond = f", and as many from {base_port + offset} on," if met else ""
+        msg = (
+            f"--base-port {base_port} does not leave {len(listed)} ports{beyond} up to {MOST_PORT}"
+        )
         raise ConfigError(msg, hint=f"such as {BASE_PORT}")
     planned: dict[str, NodeSettings] = {}
     for port, name in enumerate(listed, start=base_port):
@@ -81,7 +97,31 @@ def plan_settings(
         scheme = "http" if _is_inside(host) else "https"  # nobody is spoken to in the clear
         url = f"{scheme}://{_in_url(host)}:{port}"
         planned[name] = NodeSettings(host=host, port=port, public_url=url)
-    return planned
+    return planned if genesis is None or not met else _introduced(planned, genesis, offset)
+
+
+def _introduced(
+    planned: Mapping[str, NodeSettings], genesis: Genesis, offset: int
+) -> dict[str, NodeSettings]:
+    """Return the settings of nodes that know each other."""
+    addresses: dict[str, str] = {}
+    for founder in genesis.founders:
+        public = next((key.public for key in founder.keys if key.role == "validator"), None)
+        if public is None:
+            msg = f"'{founder.id}' has no validator key"
+            raise ConfigError(msg, hint="a card that `tally key new` makes has one")
+        own = planned[founder.id]
+        addresses[founder.id] = f"{node_id(public)}@{_in_url(own.host)}:{own.port + offset}"
+    return {
+        name: replace(
+            own,
+            p2p_host=own.host,
+            p2p_port=own.port + offset,
+            peers=tuple(addresses[other] for other in planned if other != name),
+            nodes=tuple(planned[other].public_url for other in planned if other != name),
+        )
+        for name, own in planned.items()
+    }
 
 
 def check_unfounded(folder: Path) -> None:

@@ -46,6 +46,7 @@ class _Waiting:
     wire: bytes
     marks: frozenset[Hashable]
     height: int  # of the head when it was last handed in
+    nonce: int
 
 
 class Outbox:
@@ -57,6 +58,7 @@ class Outbox:
         self._engine = engine
         self._before = before
         self._nonce = 0
+        self._least = 0  # a nonce that something given up may still take
         self._waiting: dict[bytes, _Waiting] = {}
         self._refused: Counter[Hashable] = Counter()
         self.found_no_room = False  # since `settle` was last called
@@ -69,7 +71,7 @@ class Outbox:
     def rekey(self, identity: Identity) -> None:
         """Sign with another key; what the old one signed is given up."""
         self._identity = identity
-        self._nonce = 0
+        self._nonce = self._least = 0
         self._waiting.clear()
 
     def settle(self) -> None:
@@ -80,12 +82,14 @@ class Outbox:
             if outcome is None and self._still_waits(waiting):
                 continue
             del self._waiting[tx_hash]
+            if isinstance(outcome, RejectedError) and not self._engine.refuses_for_good:
+                self._least = max(self._least, waiting.nonce)
             if not isinstance(outcome, Receipt) or outcome.code:
                 self._refused.update(waiting.marks)
         if len(self._refused) > MOST_REMEMBERED:
             self._refused.clear()
         last = last_nonce(self._engine.state, self._identity.member, self._identity.key)
-        self._nonce = max(self._nonce, last) if self._waiting else last
+        self._nonce = max(self._nonce if self._waiting else self._least, last)
 
     def has_said(self, mark: Hashable) -> bool:
         """Whether something waits for its block, or was refused too often to be said again."""
@@ -140,7 +144,7 @@ class Outbox:
             LOG.info("%s waits: %s", self._identity.member, error)
         else:
             self._nonce = nonce
-            self._waiting[tx.hash] = _Waiting(tx.wire, said, head.height)
+            self._waiting[tx.hash] = _Waiting(tx.wire, said, head.height, nonce)
         return tx.hash
 
     def _still_waits(self, waiting: _Waiting) -> bool:

@@ -110,7 +110,7 @@ def terms_on(acting: Acting, task: Task, model: ModelSpec | None) -> Terms:
         members=tuple(dict.fromkeys(named)),
         model=model,
         trial=kernel.genesis.trial,
-        faults=kernel.faults,
+        faults=kernel.faults(acting.state),
     )
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tallystick.consensus.client import NodeClient, Signer
+from tallystick.consensus.finality import node_keys
 from tallystick.consensus.meeting import fetch_genesis
 from tallystick.consensus.remote import Remote
-from tallystick.consensus.solo import sealing_keys
 from tallystick.consensus.witness import LyingNodeError, Witness
 from tallystick.errors import ConfigError, UnavailableError
 from tallystick.federation.acting import MEMBER
@@ -265,7 +265,7 @@ class Seat:
             return 0
 
     def _sealing_keys(self) -> tuple[bytes, ...]:
-        return sealing_keys(self.engine.state, self.engine.genesis.sealer)
+        return node_keys(self.engine.state, self.engine.genesis)
 
     def _check_key(self) -> None:
         """Go on with the newest key when the one in use was replaced."""

@@ -1,4 +1,4 @@
-"""Move one blob between a member's folder and its nodes, whatever breaks on the way.
+"""Move one blob between what is here and nodes, whatever breaks on the way.
 
 Each chunk is checked as it comes. What is cut off goes on from there, also after this process has
 ended. Nothing is whole in memory.
@@ -9,25 +9,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from tallystick.codec import encode
 from tallystick.consensus.client import RefusedError, number_of
 from tallystick.consensus.wire import API, PIECE_BYTES, SIZE_HEADER
 from tallystick.consensus.witness import LyingNodeError
-from tallystick.crypto.hashes import CHUNK_BYTES, chunk_count, chunk_hashes, root_of_chunks
+from tallystick.crypto.hashes import CHUNK_BYTES, chunk_count, root_of_chunks
 from tallystick.errors import TallyError, UnavailableError, VerificationError
-from tallystick.storage.partial import PartialBlob
 
 if TYPE_CHECKING:
     from tallystick.consensus.client import Answer, NodeClient
     from tallystick.consensus.witness import Witness
+    from tallystick.federation.stores import Part, Source, Store
     from tallystick.federation.words import Words
-    from tallystick.storage.blobs import FileBlobs
-    from tallystick.tensors.dtypes import Array
 
-__all__ = ["Transfers"]
+__all__ = ["NotThereError", "Transfers"]
 
 HASH_BYTES = 32
 MOST_BLOB_BYTES = 1 << 44
@@ -49,22 +46,30 @@ def _ignore(_: int) -> None:
     return
 
 
+class NotThereError(UnavailableError):
+    """A node answers, and does not serve the blob or does not take it."""
+
+    slug: ClassVar[str] = "not-there"
+
+
 class Transfers:
     """Downloads and uploads, one at a time in each thread.
 
     Parameters
     ----------
+    store
+        Where blobs lie here.
     words
         Where nodes' words are kept that they hold what was handed to them; without it they are
         asked for none.
     """
 
     def __init__(
-        self, client: NodeClient, blobs: FileBlobs, witness: Witness, words: Words | None = None
+        self, client: NodeClient, store: Store, witness: Witness, words: Words | None = None
     ) -> None:
         """Move nothing yet."""
         self._client = client
-        self._blobs = blobs
+        self._store = store
         self._witness = witness
         self._words = words
 
@@ -82,12 +87,14 @@ class Transfers:
 
         Raises
         ------
+        NotThereError
+            The last node that was asked does not serve it.
         UnavailableError
             No node has it or answers; what came of it is kept.
         LyingNodeError
             A node served other bytes.
         """
-        if self._blobs.has(root):
+        if self._store.has(task, root):
             return
         failure: TallyError = UnavailableError("no node is left to ask")
         for url in self._client.order:
@@ -113,7 +120,7 @@ class Transfers:
             try:
                 self._download_from(url, task, root, size, is_over)
             except UnavailableError:
-                before, held = held, _size_of(self._blobs.part(root))
+                before, held = held, self._store.held(task, root)
                 if held <= before or is_over():
                     raise
                 time.sleep(PAUSE_SECONDS)
@@ -138,14 +145,12 @@ class Transfers:
             msg = f"blob {root.hex()[:12]} has {found} bytes, not the {size} that were recorded"
             raise UnavailableError(msg)
         leaves = [listed[start : start + HASH_BYTES] for start in range(0, len(listed), HASH_BYTES)]
-        with closing(PartialBlob(self._blobs, root, found, leaves)) as part:
+        with closing(self._store.begin(task, root, found, leaves)) as part:
             if part.offset < found:
                 self._read_into(part, url, task, is_over)
             part.commit()
 
-    def _read_into(
-        self, part: PartialBlob, url: str, task: bytes, is_over: Callable[[], bool]
-    ) -> None:
+    def _read_into(self, part: Part, url: str, task: bytes, is_over: Callable[[], bool]) -> None:
         target = _target(task, part.root)
         headers = {"Range": f"bytes={part.offset}-"}
         kept, since = part.offset, time.monotonic()
@@ -207,11 +212,11 @@ class Transfers:
         UnavailableError
             No node takes it now; the same call goes on where this one ended.
         """
-        data = self._blobs.open(root)
-        target, size = _target(task, root), data.nbytes
+        source = self._store.open(task, root)
+        size = source.size
         try:
             try:
-                url, found = self._size_at("", target)
+                url, found = self._size_at("", _target(task, root))
                 has_it = found == size
             except RefusedError as error:
                 if error.status != MISSING:
@@ -223,27 +228,40 @@ class Transfers:
             else:
                 missing()
                 self._hold_to_word(url, task, root)
-                self._send(url, task, root, data, is_over, progress)
+                answer = self.send(url, task, root, source, is_over=is_over, progress=progress)
+                if answer is None:
+                    self._ask_for_word(url, task, root, size)
+                else:
+                    self._keep_word(answer, task, root, size)
         except RefusedError as error:
             raise _not_here(error) from error
 
-    def _send(
+    def send(
         self,
         url: str,
         task: bytes,
         root: bytes,
-        data: Array,
-        is_over: Callable[[], bool],
-        progress: Callable[[int], None],
-    ) -> None:
-        """Send a blob to one node, from where it says; keep its word that it has it."""
-        target, size, offset = _target(task, root), data.nbytes, 0
-        if chunk_count(size) * HASH_BYTES <= PIECE_BYTES:  # so that nobody else can spoil it
-            listed = b"".join(chunk_hashes(data))
-            self._client.ask("PUT", f"{target}/chunks?size={size}", listed, signed=True, at=url)
+        source: Source,
+        *,
+        is_over: Callable[[], bool] = _never,
+        progress: Callable[[int], None] = _ignore,
+    ) -> Answer | None:
+        """Send a blob to one node, from where it says; return its last answer.
+
+        There is none where the node turns out to have the blob.
+
+        Raises
+        ------
+        RefusedError
+            The node does not take it.
+        UnavailableError
+            The node is away; the same call goes on where this one ended.
+        """
+        target, size = _target(task, root), source.size
+        offset = self._plan(url, target, source)
         detours, answer, moved = 0, None, True
         while offset < size:
-            piece = data[offset : offset + PIECE_BYTES].tobytes()
+            piece = source.read(offset, PIECE_BYTES)
             where = f"{target}?offset={offset}&size={size}"
             try:
                 answer = self._client.ask("PUT", where, piece, signed=True, at=url)
@@ -270,7 +288,18 @@ class Transfers:
             offset = told
             progress(offset)
             _check_going_on(is_over)
-        self._keep_word(answer, task, root, size)
+        return answer
+
+    def _plan(self, url: str, target: str, source: Source) -> int:
+        """Say which chunks will come, so that nobody else can spoil it; return where to go on."""
+        size = source.size
+        if chunk_count(size) * HASH_BYTES > PIECE_BYTES:
+            return 0
+        where = f"{target}/chunks?size={size}"
+        answer = self._client.ask("PUT", where, source.hashes(), signed=True, at=url)
+        told = answer.document().get("offset")
+        known = told == size or told in range(0, size, CHUNK_BYTES)
+        return told if known and isinstance(told, int) else 0
 
     def _ask_for_word(self, url: str, task: bytes, root: bytes, size: int) -> None:
         """Get a node's word for a blob it has already."""
@@ -279,8 +308,8 @@ class Transfers:
         where = f"{_target(task, root)}?offset={size}&size={size}"
         self._keep_word(self._client.ask("PUT", where, signed=True, at=url), task, root, size)
 
-    def _keep_word(self, answer: Answer | None, task: bytes, root: bytes, size: int) -> None:
-        if self._words is None or answer is None:
+    def _keep_word(self, answer: Answer, task: bytes, root: bytes, size: int) -> None:
+        if self._words is None:
             return
         if not self._words.keep(answer.url, task, root, size, answer.document()):
             self._client.turn(answer.url)
@@ -304,13 +333,6 @@ class Transfers:
         return self._witness.name(url, "wrong-blob", says, task=task, root=root)
 
 
-def _size_of(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
 def _target(task: bytes, root: bytes) -> str:
     return f"{API}/tasks/{task.hex()}/blobs/{root.hex()}"
 
@@ -323,8 +345,8 @@ def _is_root(root: bytes, size: int, listed: bytes) -> bool:
     return root_of_chunks(leaves, size) == root
 
 
-def _not_here(error: RefusedError) -> UnavailableError:
-    return UnavailableError(f"the node does not serve it: {error}")
+def _not_here(error: RefusedError) -> NotThereError:
+    return NotThereError(f"the node does not serve it: {error}")
 
 
 def _check_going_on(is_over: Callable[[], bool]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tallystick.crypto import keys
 from tallystick.crypto.hashes import sha256
-from tallystick.ledger.genesis import Founder, Genesis, Key, Limits, Role
+from tallystick.ledger.genesis import Engine, Founder, Genesis, Key, Limits, Role
 
 __all__ = ["DEFAULT_LIMITS", "EPOCH", "FUNDS", "ROLES", "secret_of", "simulated_genesis"]
 
@@ -24,9 +24,13 @@ def secret_of(seed: int, member: str, what: str) -> bytes:
 
 
 def simulated_genesis(
-    name: str, members: tuple[str, ...], seed: int, limits: Limits = DEFAULT_LIMITS
+    name: str,
+    members: tuple[str, ...],
+    seed: int,
+    limits: Limits = DEFAULT_LIMITS,
+    engine: Engine = "solo",
 ) -> Genesis:
-    """Return a trial genesis whose keys come from a seed; the first member seals."""
+    """Return a trial genesis whose keys come from a seed; the first member seals a solo ledger."""
     founders = tuple(
         Founder(
             member,
@@ -38,8 +42,8 @@ def simulated_genesis(
     return Genesis(
         name=name,
         time=EPOCH,
-        engine="solo",
-        sealer=min(members),
+        engine=engine,
+        sealer=min(members) if engine == "solo" else "",
         trial=True,
         founders=founders,
         limits=limits,

@@ -27,6 +27,8 @@ class Context:
         Who seals a solo ledger; empty on other engines.
     trial, faults
         Whether the genesis is a trial, and how many faulty validators the engine tolerates.
+    chain_id
+        What CometBFT calls the ledger, in every vote; empty on other engines.
     """
 
     sender: str
@@ -40,3 +42,4 @@ class Context:
     sealer: str = ""
     trial: bool = False
     faults: int = 0
+    chain_id: str = ""

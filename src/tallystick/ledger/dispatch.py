@@ -8,10 +8,12 @@ from tallystick.ledger.contracts import (
     access,
     accounts,
     budgets,
+    changes,
     members,
     pointers,
     registry,
     tasks,
+    validators,
 )
 from tallystick.ledger.messages import (
     Accuse,
@@ -19,6 +21,7 @@ from tallystick.ledger.messages import (
     CloseTask,
     Collect,
     DeclareBudget,
+    Equivocate,
     Erase,
     GrantToken,
     Open,
@@ -41,14 +44,15 @@ if TYPE_CHECKING:
     from tallystick.ledger.receipt import Event
     from tallystick.ledger.state import State
 
-__all__ = ["WORKERS", "handle"]
+__all__ = ["PROOFS", "WORKERS", "handle"]
 
+PROOFS = (Equivocate,)  # what any key may sign: it speaks for itself
 WORKERS = (Collect, Open, Accuse, RegisterDataset)  # what a worker key may sign: a task's work
 HANDLERS: dict[type, Callable[[State, Context, Any], tuple[Event, ...]]] = {
     Transfer: accounts.handle_transfer,
     RotateKey: members.handle_rotate,
-    ProposeChange: members.handle_propose,
-    Vote: members.handle_vote,
+    ProposeChange: changes.handle_propose,
+    Vote: changes.handle_vote,
     ProposeTask: tasks.handle_propose,
     Collect: tasks.handle_collect,
     Open: tasks.handle_open,
@@ -57,6 +61,7 @@ HANDLERS: dict[type, Callable[[State, Context, Any], tuple[Event, ...]]] = {
     RegisterDataset: registry.handle_dataset,
     BuyAccess: access.handle_buy,
     DeclareBudget: budgets.handle_declare,
+    Equivocate: validators.handle_equivocate,
     Publish: pointers.handle_publish,
     Erase: pointers.handle_erase,
     GrantToken: access.handle_grant,
@@ -72,9 +77,11 @@ def handle(state: State, context: Context, message: Message) -> tuple[Event, ...
     ------
     RejectedError
         The contract refuses it, or the key's role does not cover it: an owner key may do
-        everything, a worker key a task's work, a validator key nothing but seal and vote on blocks.
+        everything, a worker key a task's work, a validator key nothing but seal and vote on
+        blocks. Any key may hand in the proof that a validator equivocated.
     """
     working = context.key_role == "worker" and isinstance(message, WORKERS)
+    working = working or isinstance(message, PROOFS)
     if context.key_role != "owner" and not working:
         msg = f"a {context.key_role} key cannot sign '{type(message).__name__}'"
         raise members.MembershipError(msg)

@@ -27,6 +27,7 @@ LEAST_VALIDITY, MOST_VALIDITY = 60_000, 30 * 24 * 3600 * 1000  # milliseconds
 
 PublicKey = Hash
 Role = Literal["owner", "validator", "worker"]
+Engine = Literal["cometbft", "pow", "solo"]
 
 
 class Key(Record):
@@ -57,7 +58,7 @@ class Genesis(Record):
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}\Z")]
     time: U63
-    engine: Literal["cometbft", "pow", "solo"]
+    engine: Engine
     sealer: Annotated[str, msgspec.Meta(max_length=64)]
     trial: bool
     founders: Annotated[tuple[Founder, ...], msgspec.Meta(min_length=1, max_length=4096)]
@@ -104,6 +105,15 @@ def _check_limits(genesis: Genesis) -> None:
         raise ConfigError(msg)
 
 
+def _check_validators(genesis: Genesis) -> None:
+    if genesis.sealer:
+        msg = f"nobody seals under 'cometbft', and '{genesis.sealer}' is named as the sealer"
+        raise ConfigError(msg)
+    if not any(key.role == "validator" for each in genesis.founders for key in each.keys):
+        msg = "no founder has a validator key, and 'cometbft' needs one at least"
+        raise ConfigError(msg)
+
+
 def check_genesis(genesis: Genesis) -> None:
     """Refuse unsorted or doubled members, bad keys, a stranger as sealer, or too much money.
 
@@ -119,6 +129,8 @@ def check_genesis(genesis: Genesis) -> None:
     if genesis.engine == "solo" and genesis.sealer not in ids:
         msg = f"the sealer '{genesis.sealer}' is not a founder"
         raise ConfigError(msg)
+    if genesis.engine == "cometbft":
+        _check_validators(genesis)
     if sum(founder.micros for founder in genesis.founders) >= 2**62:
         msg = "the founders' money does not fit 62 bits"
         raise ConfigError(msg)

@@ -14,10 +14,10 @@ from tallystick.crypto.hashes import sha256
 from tallystick.errors import RejectedError, TallyError
 from tallystick.ledger.block import Block, Header, genesis_header, header_hash, transactions_root
 from tallystick.ledger.context import Context
-from tallystick.ledger.contracts import accounts, members
+from tallystick.ledger.contracts import accounts, changes, members, validators
 from tallystick.ledger.contracts.tasks import advance_tasks
 from tallystick.ledger.dispatch import handle
-from tallystick.ledger.genesis import Genesis, genesis_hash
+from tallystick.ledger.genesis import Genesis, engine_chain_id, genesis_hash
 from tallystick.ledger.receipt import Event, Receipt, receipts_root
 from tallystick.ledger.state import State
 from tallystick.ledger.transaction import (
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "KNOWN",
     "PROTOCOL",
     "Faulty",
     "FaultyTransactionError",
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 PROTOCOL = 1
+KNOWN = frozenset({PROTOCOL})  # versions whose blocks this program executes
 
 
 class InvalidBlockError(RejectedError):
@@ -82,7 +84,10 @@ class Faulty:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a block does: its receipts, the changed rows, and the leaves it adds to task logs."""
+    """What a block does: its receipts, the changed rows, and the leaves it adds to task logs.
+
+    ``validator_updates`` is what CometBFT has to be told: changed public keys and their power.
+    """
 
     header: Header
     transactions: tuple[Transaction, ...]
@@ -92,6 +97,7 @@ class Outcome:
     events: tuple[Event, ...] = ()
     refused: tuple[tuple[Transaction, RejectedError], ...] = ()
     faulty: tuple[Faulty, ...] = field(default=())
+    validator_updates: tuple[tuple[bytes, int], ...] = ()
 
     @property
     def block(self) -> Block:
@@ -107,14 +113,24 @@ class Kernel:
         self.genesis = genesis
         self.chain = genesis_hash(genesis)
         self.limits = genesis.limits
-        founders = len(genesis.founders)
-        self.faults = 0 if genesis.engine == "solo" else max(0, (founders - 1) // 3)
+        self.chain_id = engine_chain_id(genesis) if genesis.engine == "cometbft" else ""
+
+    def faults(self, state: State) -> int:
+        """Return how many of those who order the block after ``state`` may fail or lie."""
+        match self.genesis.engine:
+            case "cometbft":
+                return validators.faults_of(len(validators.seats(state)))
+            case "pow":
+                return validators.faults_of(len(self.genesis.founders))
+            case "solo":
+                return 0
 
     def found(self) -> tuple[State, Header]:
         """Return the state and header of height 0."""
         state = State()
         members.found(state, self.genesis)
         accounts.found(state, self.genesis)
+        validators.found(state, self.genesis)
         state.commit(state.changes())
         return state, genesis_header(self.chain, self.genesis.time, state.root)
 
@@ -129,6 +145,20 @@ class Kernel:
         tx = parse_transaction(wire, self.limits)
         check_transaction(state, tx, time, self.chain, self.limits)
         return tx
+
+    def check_protocol(self, state: State) -> None:
+        """Refuse to execute what comes after a state under rules that are not known here.
+
+        Raises
+        ------
+        UnsupportedProtocolError
+            The protocol version in force is none of `KNOWN`.
+        """
+        version = members.protocol(state)
+        if version not in KNOWN:
+            known = ", ".join(map(str, sorted(KNOWN)))
+            msg = f"the network runs protocol {version}; this program knows {known}"
+            raise UnsupportedProtocolError(msg, hint="upgrade tallystick on this node")
 
     def propose(
         self, state: State, parent: Header, time: int, candidates: Iterable[Transaction]
@@ -171,9 +201,25 @@ class Kernel:
         """
         header = block.header
         self._check_header(parent, header)
-        run = _Run(self, state, parent, header.time)
+        outcome = self.execute(state, parent, header.time, block.transactions)
+        if outcome.header != header:
+            msg = f"the roots of height {header.height} do not follow from its transactions"
+            raise InvalidBlockError(msg)
+        return outcome
+
+    def execute(
+        self, state: State, parent: Header, time: int, transactions: Iterable[bytes]
+    ) -> Outcome:
+        """Execute what somebody else proposed to follow ``parent``, exactly and in order.
+
+        Raises
+        ------
+        InvalidBlockError
+            As `apply`, but for the header: this makes it.
+        """
+        run = _Run(self, state, parent, time)
         last: tuple[str, int, int] | None = None
-        for wire in block.transactions:
+        for wire in transactions:
             try:
                 tx = parse_transaction(wire, self.limits)
                 _check_order(last, tx)
@@ -187,11 +233,7 @@ class Kernel:
             except Exception as error:
                 msg = f"holds a transaction that faults: {type(error).__name__}"
                 raise InvalidBlockError(msg) from error
-        outcome = run.finish()
-        if outcome.header != header:
-            msg = f"the roots of height {header.height} do not follow from its transactions"
-            raise InvalidBlockError(msg)
-        return outcome
+        return run.finish()
 
     def _fair(
         self, parent: Header, candidates: tuple[Transaction, ...]
@@ -253,10 +295,7 @@ class _Run:
         self.used: dict[str, int] = {}
         self.size = 0
         self.share = kernel.limits.block_bytes // max(1, len(members.active_members(state)))
-        version = members.protocol(state)
-        if version != PROTOCOL:
-            msg = f"the network runs protocol {version}; this program knows {PROTOCOL}"
-            raise UnsupportedProtocolError(msg, hint="upgrade tallystick on this node")
+        kernel.check_protocol(state)
 
     def execute(self, tx: Transaction, *, keep_refused: bool = False) -> None:
         """Run one transaction; with ``keep_refused`` a refusal leaves a receipt."""
@@ -290,11 +329,12 @@ class _Run:
     def finish(self) -> Outcome:
         """Do the due work and compute the roots."""
         events = list(advance_tasks(self.state, self.time, self.parent.time))
-        voted = members.apply_due(self.state, self.height)
+        voted = changes.apply_due(self.state, self.height)
         events.extend(accounts.grant(self.state, grant) for grant in voted)
         logged = tuple(self.state.logged)
         self.state.logged = []
-        changes = self.state.changes()
+        rows = self.state.changes()
+        before, after = map(validators.validator_set, (self.base, self.state))
         header = Header(
             chain=self.kernel.chain,
             height=self.height,
@@ -302,17 +342,18 @@ class _Run:
             parent=header_hash(self.parent),
             tx_root=transactions_root([tx.wire for tx in self.done]),
             receipts_root=receipts_root(self.receipts),
-            state_root=self.base.root_with(changes, self.state),
+            state_root=self.base.root_with(rows, self.state),
         )
         return Outcome(
             header=header,
             transactions=tuple(self.done),
             receipts=tuple(self.receipts),
-            changes=changes,
+            changes=rows,
             logged=logged,
             events=tuple(events),
             refused=tuple(self.refused),
             faulty=tuple(self.faulty),
+            validator_updates=tuple(validators.validator_updates(before, after)),
         )
 
     def _context(self, tx: Transaction) -> Context:
@@ -329,5 +370,6 @@ class _Run:
             wire=tx.wire,
             sealer=self.kernel.genesis.sealer if self.kernel.genesis.engine == "solo" else "",
             trial=self.kernel.genesis.trial,
-            faults=self.kernel.faults,
+            faults=self.kernel.faults(self.base),
+            chain_id=self.kernel.chain_id,
         )

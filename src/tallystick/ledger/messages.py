@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from tallystick.codec import U8, U32, U63, Hash, Label, Record, Signature
+from tallystick.crypto.votes import Vote as ConsensusVote
 from tallystick.ledger.genesis import Key
 from tallystick.ledger.terms import Terms
 from tallystick.mechanisms.records import (
@@ -30,6 +31,7 @@ __all__ = [
     "Collect",
     "DeclareBudget",
     "Entry",
+    "Equivocate",
     "Erase",
     "Grant",
     "GrantToken",
@@ -46,7 +48,9 @@ __all__ = [
     "RevokeToken",
     "RotateKey",
     "Salt",
+    "Seat",
     "Transfer",
+    "Unseat",
     "Upgrade",
     "Verb",
     "Vote",
@@ -99,13 +103,25 @@ class Grant(Record, tag=4):
 
 
 class Upgrade(Record, tag=5):
-    """The protocol version from a height on."""
+    """A new protocol version: block ``height`` is the last under the old one."""
 
     version: U8
     height: U63
 
 
-Change = Admit | Remove | ReplaceOwner | Grant | Upgrade
+class Seat(Record, tag=6):
+    """A member validates from the end of the block on, by its newest validator key."""
+
+    member: Label
+
+
+class Unseat(Record, tag=7):
+    """A member validates no more, and stays a member."""
+
+    member: Label
+
+
+Change = Admit | Remove | ReplaceOwner | Grant | Upgrade | Seat | Unseat
 
 
 class ProposeChange(Record, tag=3):
@@ -214,6 +230,14 @@ class DeclareBudget(Record, tag=12):
     delta_picos: Annotated[int, msgspec.Meta(ge=1, lt=10**12)]
 
 
+class Equivocate(Record, tag=13):
+    """Two votes of one validator for different blocks, in one height, round and kind."""
+
+    member: Label
+    votes: tuple[ConsensusVote, ConsensusVote]
+    signatures: tuple[Signature, Signature]
+
+
 class Publish(Record, tag=16):
     """Point at bytes kept encrypted off the ledger, as a first version or in another's place.
 
@@ -276,6 +300,7 @@ Message = (
     | RegisterDataset
     | BuyAccess
     | DeclareBudget
+    | Equivocate
     | Publish
     | Erase
     | GrantToken

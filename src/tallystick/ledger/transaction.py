@@ -39,6 +39,7 @@ __all__ = [
     "sign_transaction",
     "spend_nonce",
     "transaction_hash",
+    "verify_signature",
 ]
 
 DOMAIN = b"transaction/1"
@@ -176,6 +177,15 @@ def check_transaction(
         raise BadNonceError(msg)
     if not _signed(key.public, genesis + tx.raw_body, tx.signature):
         raise BadSignatureError
+
+
+def verify_signature(state: State, tx: Transaction, genesis: bytes) -> bool:
+    """Return whether a valid key of the sender signed; `check_transaction` asks this once more.
+
+    It can be asked ahead and in other threads, since what is found out is remembered.
+    """
+    key = members.active_key(state, tx.body.sender, tx.body.key)
+    return key is not None and _signed(key.public, genesis + tx.raw_body, tx.signature)
 
 
 @lru_cache(maxsize=1 << 15)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
 
-from tallystick.node.gate import HttpError
+from tallystick.node.gate import MEMBERS, HttpError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -60,13 +60,18 @@ async def read_body(request: Request, most: int) -> bytes:
     return bytes(body)
 
 
-def admit(service: Service, request: Request, body: bytes = b"") -> Visitor:
+def admit(
+    service: Service, request: Request, body: bytes = b"", roles: frozenset[str] = MEMBERS
+) -> Visitor:
     """Return which member signed the request; raises as `Gate.admit` and `Gate.check_rate`."""
     gate = service.gate
     target = target_of(request)
-    visitor = gate.admit(service.state, request.method, target, request.headers, body)
-    gate.check_rate(f"member {visitor.member}")
-    service.note(visitor.member)
+    visitor = gate.admit(service.state, request.method, target, request.headers, body, roles)
+    if visitor.is_node:
+        gate.check_rate(f"node {visitor.member}")  # a member's own share is for its members
+    else:
+        gate.check_rate(f"member {visitor.member}")
+        service.note(visitor.member)
     return visitor
 
 

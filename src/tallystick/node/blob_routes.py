@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import asyncio
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from tallystick.codec import encode
-from tallystick.consensus.wire import PIECE_BYTES, SIZE_HEADER, Held
+from tallystick.consensus.wire import NO_PART_HERE, PIECE_BYTES, SIZE_HEADER, Held
 from tallystick.crypto.hashes import CHUNK_BYTES
 from tallystick.errors import ConfigError, UnavailableError
 from tallystick.node.asking import admit, hash_in, number_in, range_in, read_body
-from tallystick.node.gate import HttpError, terms_for
+from tallystick.node.gate import MEMBERS, MEMBERS_AND_NODES, HttpError, Visitor, terms_for
 from tallystick.storage.shelf import OffsetError
 from tallystick.storage.shelved import WrongBytesError
 from tallystick.storage.slots import QuotaError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from starlette.requests import Request
 
     from tallystick.node.service import Service
+    from tallystick.storage.shelf import Progress
 
 __all__ = ["chunks", "get_blob", "put_blob", "put_chunks"]
 
 OCTETS = "application/octet-stream"
-HANDS = CapacityLimiter(16)  # so that bytes hold up nothing else
+WAIT_SECONDS = 10.0  # for what other nodes may have
 
 
 async def put_blob(service: Service, request: Request) -> Response:
@@ -39,15 +41,21 @@ async def put_blob(service: Service, request: Request) -> Response:
     if len(body) % CHUNK_BYTES and offset + len(body) != size:
         msg = f"{len(body)} bytes at {offset} are no whole chunks of a blob of {size} bytes"
         raise HttpError(400, "bad-input", msg)
-    visitor = admit(service, request, body)
-    terms_for(service.state, task, visitor)
+    visitor = _admit(service, request, task, body)
     with _refusing():
         held = await to_thread.run_sync(
-            _append, service, (task, root, size, visitor.member), offset, body, limiter=HANDS
+            _append,
+            service,
+            (task, root, size, visitor.member),
+            offset,
+            body,
+            limiter=service.hands,
         )
-    service.metrics.blob_bytes.labels("in").inc(len(body))
+    _counters(service, visitor, "in")(len(body))
     document: dict[str, object] = {"ok": True, "offset": held, "complete": held == size}
     if held == size:
+        if service.replicator is not None:
+            service.replicator.stored(task, root, visitor.member, visitor.role)
         word = Held(task, root, size, service.clerk.now)
         document["held"] = encode(word).hex()
         document["signature"] = service.sign_held(word).hex()
@@ -59,11 +67,12 @@ async def put_chunks(service: Service, request: Request) -> Response:
     task, root = hash_in(request, "task"), hash_in(request, "root")
     size = number_in(request, "size", None)
     body = await read_body(request, PIECE_BYTES)
-    visitor = admit(service, request, body)
-    terms_for(service.state, task, visitor)
+    visitor = _admit(service, request, task, body)
     plan = service.shelf.plan
     with _refusing():
-        held = await to_thread.run_sync(plan, task, root, size, visitor.member, body, limiter=HANDS)
+        held = await to_thread.run_sync(
+            plan, task, root, size, visitor.member, body, limiter=service.hands
+        )
     return JSONResponse({"ok": True, "offset": held, "complete": held == size})
 
 
@@ -93,10 +102,11 @@ def _append(service: Service, blob: tuple[bytes, bytes, int, str], offset: int, 
 
 async def get_blob(service: Service, request: Request) -> Response:
     """Answer a blob, or a range of it."""
-    task, root = await _asked(service, request)
-    size = await to_thread.run_sync(_size, service, task, root, limiter=HANDS)
+    task, root, visitor, size = await _find(service, request)
     start, length = range_in(request, size)
-    pieces = await to_thread.run_sync(service.shelf.read, task, root, start, length, limiter=HANDS)
+    pieces = await to_thread.run_sync(
+        service.shelf.read, task, root, start, length, limiter=service.hands
+    )
     headers = {"Accept-Ranges": "bytes", "Content-Length": str(length)}
     status = 200
     if length != size:
@@ -104,39 +114,69 @@ async def get_blob(service: Service, request: Request) -> Response:
         status = 206
     if request.method == "HEAD":
         return Response(b"", status, headers, OCTETS)
-    return StreamingResponse(_counted(service, pieces), status, headers, OCTETS)
+    count = _counters(service, visitor, "out")
+    return StreamingResponse(_counted(count, pieces), status, headers, OCTETS)
 
 
 async def chunks(service: Service, request: Request) -> Response:
     """Answer the hashes of a blob's chunks, 32 bytes each, so that each can be checked."""
-    task, root = await _asked(service, request)
-    size = await to_thread.run_sync(_size, service, task, root, limiter=HANDS)
-    leaves = await to_thread.run_sync(service.shelf.leaves, task, root, limiter=HANDS)
+    task, root, _, size = await _find(service, request)
+    leaves = await to_thread.run_sync(service.shelf.leaves, task, root, limiter=service.hands)
     headers = {SIZE_HEADER: str(size)}
     return Response(b"".join(leaves), headers=headers, media_type=OCTETS)
 
 
-async def _asked(service: Service, request: Request) -> tuple[bytes, bytes]:
+def _admit(service: Service, request: Request, task: bytes, body: bytes = b"") -> Visitor:
+    """Return who asks for a task's bytes, a party of it; among several nodes a node may ask."""
+    others = service.replicator
+    visitor = admit(service, request, body, MEMBERS if others is None else MEMBERS_AND_NODES)
+    terms = terms_for(service.state, task, visitor)
+    if others is not None and others.member not in terms.parties:
+        msg = f"the node of '{others.member}', who has no part in the task, keeps none of its bytes"
+        raise HttpError(403, NO_PART_HERE, msg, hint="ask the node of a party of the task")
+    return visitor
+
+
+async def _find(service: Service, request: Request) -> tuple[bytes, bytes, Visitor, int]:
+    """Return what is asked for, by whom, and its size; a member waits for what others may have."""
     task, root = hash_in(request, "task"), hash_in(request, "root")
-    visitor = admit(service, request)
-    terms_for(service.state, task, visitor)
-    return task, root
-
-
-def _size(service: Service, task: bytes, root: bytes) -> int:
-    found = service.shelf.progress(task, root)
+    visitor = _admit(service, request, task)
+    progress, others = service.shelf.progress, service.replicator
+    found = await to_thread.run_sync(progress, task, root, limiter=service.hands)
+    if others is not None and request.method == "GET" and not (_is_whole(found) or visitor.is_node):
+        begun = found is not None and found.offset > 0
+        coming = others.wanted(task, root, visitor.member, begun=begun)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.wrap_future(coming), WAIT_SECONDS)
+        found = await to_thread.run_sync(progress, task, root, limiter=service.hands)
     if found is None or not found.complete:
         held = 0 if found is None else found.offset
         msg = f"blob {root.hex()} is not here"
         raise HttpError(404, "no-such-blob", msg, offset=held)
-    return found.size
+    return task, root, visitor, found.size
 
 
-def _counted(service: Service, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    served = service.metrics.blob_bytes.labels("out")
+def _is_whole(found: Progress | None) -> bool:
+    return found is not None and found.complete
+
+
+def _counters(service: Service, visitor: Visitor, direction: str) -> Callable[[int], None]:
+    """Return what counts bytes that came or went, for another node once more."""
+    counters = [service.metrics.blob_bytes.labels(direction)]
+    if visitor.is_node:
+        counters.append(service.metrics.replicated_bytes.labels(direction))
+
+    def count(size: int) -> None:
+        for counter in counters:
+            counter.inc(size)
+
+    return count
+
+
+def _counted(count: Callable[[int], None], pieces: Iterator[bytes]) -> Iterator[bytes]:
     try:
         for piece in pieces:
-            served.inc(len(piece))
+            count(len(piece))
             yield piece
     except UnavailableError:  # the copy here is damaged: the reader sees it break off
         return

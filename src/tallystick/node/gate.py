@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from tallystick.ledger.state import State
     from tallystick.ledger.terms import Terms
 
-__all__ = ["Gate", "HttpError", "Limits", "Visitor"]
+__all__ = ["MEMBERS", "MEMBERS_AND_NODES", "NODE", "Gate", "HttpError", "Limits", "Visitor"]
 
+NODE = "validator"  # the role of the key that a node signs with
+MEMBERS = frozenset({"owner", "worker"})
+MEMBERS_AND_NODES = MEMBERS | {NODE}
 STALE_MILLISECONDS = 60_000  # how far a request's time may be from the node's
 MOST_BUCKETS = 4096
 
@@ -76,10 +79,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who asks: a member, by the index of its key."""
+    """Who asks: a member, by the index of its key, and what role that key has."""
 
     member: str
     key: int
+    role: str
+
+    @property
+    def is_node(self) -> bool:
+        """Whether it is the member's node that asks, on behalf of nobody."""
+        return self.role == NODE
 
 
 class Gate:
@@ -103,9 +112,20 @@ class Gate:
         self._lock = threading.Lock()
 
     def admit(
-        self, state: State, method: str, target: str, headers: Mapping[str, str], body: bytes
+        self,
+        state: State,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        roles: frozenset[str] = MEMBERS,
     ) -> Visitor:
         """Return who signed the request.
+
+        Parameters
+        ----------
+        roles
+            Of the keys that may sign it.
 
         Raises
         ------
@@ -128,13 +148,13 @@ class Gate:
         if request.body != hashlib.sha256(body).digest():
             raise HttpError(401, "other-body", "another body was signed")
         key = members.active_key(state, request.member, request.key)
-        if key is None or key.role not in {"owner", "worker"}:
+        if key is None or key.role not in roles:
             msg = f"'{request.member}' has no valid key {request.key}"
             raise HttpError(401, "unknown-key", msg)
         if not is_signed(raw, signature, key.public):
             raise HttpError(401, "bad-signature", "the signature does not verify")
         self._check_once(request.time, request.once)
-        return Visitor(request.member, request.key)
+        return Visitor(request.member, request.key, key.role)
 
     def check_rate(self, who: str) -> None:
         """Count a request of a member or an address.

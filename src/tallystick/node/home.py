@@ -33,7 +33,16 @@ if TYPE_CHECKING:
     from tallystick.federation.keyring import Keyring
     from tallystick.ledger.genesis import Genesis
 
-__all__ = ["Home", "init_home", "open_home"]
+__all__ = [
+    "BLOBS",
+    "LEDGER",
+    "Given",
+    "Home",
+    "init_home",
+    "open_folder",
+    "open_home",
+    "open_shelf",
+]
 
 KEY = "key"  # names the folder with the key file
 LEDGER, BLOBS = "ledger.db", "blobs"
@@ -70,7 +79,8 @@ def init_home(folder: Path, genesis_file: Path, key: Path) -> NodeSettings:
     """
     genesis = read_genesis(genesis_file)
     keyring = load_keyring(key)
-    _sealing_secret(genesis, keyring)
+    if genesis.engine == "solo":
+        _sealing_secret(genesis, keyring)
     if (folder / GENESIS).exists():
         msg = f"{folder} is a node's folder already"
         raise ConfigError(msg, hint="name another folder, or start it with `tally node start`")
@@ -100,20 +110,8 @@ def open_home(folder: Path, *, host: str | None = None, port: int | None = None)
     UnavailableError
         Another process runs it.
     """
-    if not (folder / GENESIS).exists():
-        msg = f"{folder} is no node's folder: there is no {GENESIS}"
-        raise ConfigError(msg, hint=WORDS)
-    settings = NodeSettings.load(folder / SETTINGS)
-    settings = replace(
-        settings,
-        host=settings.host if host is None else host,
-        port=settings.port if port is None else port,
-        certificate=_inside(folder, settings.certificate),
-        certificate_key=_inside(folder, settings.certificate_key),
-    )
-    genesis = read_genesis(folder / GENESIS)
-    _check_trial(genesis, settings.host)
-    keyring = load_keyring(_key_folder(folder))
+    given = open_folder(folder, host=host, port=port)
+    settings, genesis, keyring = given.settings, given.genesis, given.keyring
     with ExitStack() as opened:
         opened.enter_context(closing(Lock(folder)))
         store = LedgerStore(folder / LEDGER)
@@ -122,8 +120,7 @@ def open_home(folder: Path, *, host: str | None = None, port: int | None = None)
         engine = Solo(store, genesis, secret, most_pending=settings.pending)
         reader = LedgerStore(folder / LEDGER)
         opened.callback(reader.close)
-        storage_key = sha256("blob-storage", keyring.salt) if settings.encrypt else b""
-        shelf = Shelf(folder / BLOBS, key=storage_key, quota_bytes=settings.quota_bytes)
+        shelf = open_shelf(folder / BLOBS, settings, keyring)
         opened.callback(shelf.close)
         clerk = Clerk(
             engine,
@@ -137,6 +134,40 @@ def open_home(folder: Path, *, host: str | None = None, port: int | None = None)
         gate = Gate(engine.kernel.chain, Limits(settings.requests_per_second), clerk.clock)
         service = Service(clerk, shelf, gate, bell, Metrics(clerk))
         return Home(folder, settings, genesis, service, opened.pop_all())
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a node's folder says before anything in it is opened."""
+
+    settings: NodeSettings
+    genesis: Genesis
+    keyring: Keyring
+
+
+def open_folder(folder: Path, *, host: str | None = None, port: int | None = None) -> Given:
+    """Read settings, genesis and keys of a node's folder; raises `ConfigError` as `open_home`."""
+    if not (folder / GENESIS).exists():
+        msg = f"{folder} is no node's folder: there is no {GENESIS}"
+        raise ConfigError(msg, hint=WORDS)
+    settings = NodeSettings.load(folder / SETTINGS)
+    settings = replace(
+        settings,
+        host=settings.host if host is None else host,
+        port=settings.port if port is None else port,
+        certificate=_inside(folder, settings.certificate),
+        certificate_key=_inside(folder, settings.certificate_key),
+        authority=_inside(folder, settings.authority),
+    )
+    genesis = read_genesis(folder / GENESIS)
+    _check_trial(genesis, settings.host)
+    return Given(settings, genesis, load_keyring(_key_folder(folder)))
+
+
+def open_shelf(folder: Path, settings: NodeSettings, keyring: Keyring) -> Shelf:
+    """Open where a node keeps its tasks' bytes."""
+    storage_key = sha256("blob-storage", keyring.salt) if settings.encrypt else b""
+    return Shelf(folder, key=storage_key, quota_bytes=settings.quota_bytes)
 
 
 def _secret_for(store: LedgerStore, genesis: Genesis, keyring: Keyring) -> bytes:

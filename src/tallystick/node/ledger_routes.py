@@ -115,7 +115,7 @@ async def blocks(service: Service, request: Request) -> Response:
         raise HttpError(400, "bad-input", "from and count begin at 1, and wait at 0 seconds")
     if seconds:
         await service.bell.above(start - 1, seconds)
-    head = service.clerk.engine.head.height
+    head = service.clerk.height
     found = b""
     if start <= head:
         found = await to_thread.run_sync(service.clerk.framed, start, most)
@@ -133,10 +133,7 @@ async def state(service: Service, request: Request) -> Response:
         raise HttpError(400, "bad-input", f"'{text[:80]}' is no key in lower-case hex")
 
     def prove() -> dict[str, Any]:
-        clerk = service.clerk
-        with clerk.lock:
-            row, proof = clerk.engine.state.prove_key(key)
-            head, evidence = clerk.sealed_head()
+        row, proof, head, evidence = service.clerk.prove(key)
         return {
             "format": "tally.state/1",
             "ok": True,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 if TYPE_CHECKING:
-    from tallystick.node.clerk import Clerk
+    from tallystick.node.reception import Reception
 
 __all__ = ["Metrics"]
 
@@ -15,7 +15,7 @@ __all__ = ["Metrics"]
 class Metrics:
     """One node's counters, in a registry of its own."""
 
-    def __init__(self, clerk: Clerk) -> None:
+    def __init__(self, clerk: Reception) -> None:
         """Start at zero; what the clerk knows is asked when somebody looks."""
         self._registry = CollectorRegistry()
         labels = ["route", "status"]
@@ -29,6 +29,17 @@ class Metrics:
             "tally_blob_bytes",
             "Bytes of tasks' blobs taken in and served.",
             ["direction"],
+            registry=self._registry,
+        )
+        self.replicated_bytes = Counter(
+            "tally_replicated_bytes",
+            "Bytes of tasks' blobs taken from other nodes and given to them.",
+            ["direction"],
+            registry=self._registry,
+        )
+        self.pending_pushes = Gauge(
+            "tally_pending_pushes",
+            "Blobs that other nodes are still to be given, one for each node.",
             registry=self._registry,
         )
         self.refused = Counter(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from anyio import CapacityLimiter
+
 from tallystick.consensus.wire import Acknowledgement, Held, Sighting
 from tallystick.consensus.wire import sign_acknowledgement as _sign_acknowledgement
 from tallystick.consensus.wire import sign_held as _sign_held
@@ -14,12 +16,15 @@ from tallystick.ledger.contracts import members
 if TYPE_CHECKING:
     from tallystick.ledger.state import State
     from tallystick.node.bell import Bell
-    from tallystick.node.clerk import Clerk
     from tallystick.node.gate import Gate
     from tallystick.node.metrics import Metrics
+    from tallystick.node.reception import Reception
+    from tallystick.node.replication import Replicator
     from tallystick.storage.shelf import Shelf
 
 __all__ = ["Service"]
+
+HANDS = 16  # threads for tasks' bytes
 
 
 @dataclass(slots=True)
@@ -32,15 +37,21 @@ class Service:
         The newest block each member has checked, as it last said.
     seen
         When a member last asked for something, in milliseconds since 1970.
+    hands
+        The threads for tasks' bytes, so that these hold up nothing else.
+    replicator
+        Moves blobs between this node and the others; `None` where there is one node.
     """
 
-    clerk: Clerk
+    clerk: Reception
     shelf: Shelf
     gate: Gate
     bell: Bell
     metrics: Metrics
     sightings: dict[str, Sighting] = field(default_factory=dict[str, Sighting])
     seen: dict[str, int] = field(default_factory=dict[str, int])
+    hands: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(HANDS))
+    replicator: Replicator | None = None
     _tasks: tuple[bytes, list[dict[str, Any]]] | None = None
 
     @property
@@ -82,12 +93,10 @@ class Service:
             "time": head.time,
             "state_root": head.state_root,
             "engine": genesis.engine,
-            "validators": [genesis.sealer],
             "members": list(members.active_members(self.state)),
             "seen": dict(sorted(self.seen.items())),
-            "peers": [],
-            "catching_up": False,
             "pending": engine.pending,
+            **self.clerk.facts(),
             "tasks": self.tasks(),
         }
 

@@ -21,7 +21,7 @@ from tallystick.ledger.collect.row import is_due
 from tallystick.ledger.collect.rows import TASKS, TERMS
 from tallystick.ledger.collect.window import shut_window
 from tallystick.ledger.context import Context
-from tallystick.ledger.contracts import accounts, budgets, members
+from tallystick.ledger.contracts import accounts, budgets, members, validators
 from tallystick.ledger.dispatch import handle
 from tallystick.ledger.kernel import Kernel
 from tallystick.ledger.messages import Accuse, CloseTask, Collect, Open, ProposeTask
@@ -133,6 +133,7 @@ class _Run:
             return
         self.now = now
         self.state.put(members.ROLL, row=now.roll)
+        self.state.put(validators.VALIDATORS, row=now.validators)
         for name, row in now.members.items():
             self.state.put(members.MEMBERS, name, row=row)
             if self.state.get(accounts.BALANCES, name) is None:
@@ -273,7 +274,7 @@ class _Run:
             genesis=self.kernel.chain,
             wire=wire,
             trial=self.kernel.genesis.trial,
-            faults=self.kernel.faults,
+            faults=self.kernel.faults(self.state),
         )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from tallystick.consensus.finality import check_final, orderers
 from tallystick.consensus.installed import check_installed
-from tallystick.consensus.solo import check_seal
 from tallystick.errors import DecodeError, InvariantError, RejectedError, VerificationError
 from tallystick.ledger.block import header_hash
 from tallystick.ledger.contracts.members import MEMBERS, ROLL
+from tallystick.ledger.contracts.validators import VALIDATORS
 from tallystick.ledger.kernel import Kernel
 from tallystick.provenance.timeline import Timeline
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Checkpoint", "Executed", "FinalityError", "HistoryError", "execute"]
 
 Checkpoint = tuple[int, bytes]
+WHO = {MEMBERS.prefix, ROLL.prefix, VALIDATORS.prefix}  # tables that a timeline follows
 
 
 class FinalityError(VerificationError):
@@ -48,6 +50,8 @@ class Executed:
         The task's log, each record with the height of the block that added it.
     timeline
         Who was a member when.
+    evidence
+        What the last block was made final by.
     """
 
     kernel: Kernel
@@ -55,6 +59,7 @@ class Executed:
     head: Header
     leaves: list[tuple[int, bytes]]
     timeline: Timeline
+    evidence: bytes
 
 
 def execute(bundle: Bundle, checkpoint: Checkpoint | None = None) -> Executed:
@@ -63,7 +68,7 @@ def execute(bundle: Bundle, checkpoint: Checkpoint | None = None) -> Executed:
     Raises
     ------
     FinalityError
-        A header does not follow from its parent, a seal is not the sealer's, or the checkpoint's
+        A header does not follow from its parent, a block was not made final, or the checkpoint's
         block is another one.
     HistoryError
         A block claims what its transactions do not do.
@@ -78,10 +83,12 @@ def execute(bundle: Bundle, checkpoint: Checkpoint | None = None) -> Executed:
     timeline = Timeline()
     timeline.note(1, state)
     leaves: list[tuple[int, bytes]] = []
+    evidence = b""
     _compare(checkpoint, head)
     for block in bundle.blocks():
         _check_order(kernel.chain, head, block)
-        _check_seal(state, genesis, block)
+        _check_final(genesis, state, head, evidence, block)
+        evidence = block.evidence
         try:
             outcome = kernel.apply(state, head, block)
         except (RejectedError, InvariantError) as error:
@@ -91,13 +98,13 @@ def execute(bundle: Bundle, checkpoint: Checkpoint | None = None) -> Executed:
         state.commit(outcome.changes)
         head = outcome.header
         leaves += [(head.height, leaf) for owner, leaf in outcome.logged if owner == task]
-        if any(key[0] in {MEMBERS.prefix, ROLL.prefix} for key in outcome.changes):
+        if any(key[0] in WHO for key in outcome.changes):
             timeline.note(head.height + 1, state)
         _compare(checkpoint, head)
     if checkpoint is not None and checkpoint[0] > head.height:
         msg = f"the checkpoint is at height {checkpoint[0]}, the bundle ends at {head.height}"
         raise FinalityError(msg)
-    return Executed(kernel, state, head, leaves, timeline)
+    return Executed(kernel, state, head, leaves, timeline, evidence)
 
 
 def _check_order(chain: bytes, parent: Header, block: Block) -> None:
@@ -110,12 +117,13 @@ def _check_order(chain: bytes, parent: Header, block: Block) -> None:
         raise FinalityError(msg)
 
 
-def _check_seal(state: State, genesis: Genesis, block: Block) -> None:
-    height = block.header.height
+def _check_final(
+    genesis: Genesis, state: State, parent: Header, before: bytes, block: Block
+) -> None:
     try:
-        check_seal(state, genesis, block.header, block.evidence)
+        check_final(genesis, state, parent, before, block)
     except (DecodeError, VerificationError) as error:
-        msg = f"block {height} does not carry the seal of '{genesis.sealer}': {error}"
+        msg = f"block {block.header.height} does not carry the seal of {orderers(genesis)}: {error}"
         raise FinalityError(msg) from error
 
 

@@ -6,7 +6,8 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tallystick.ledger.contracts.members import ROLL, Member, known_members
+from tallystick.ledger.contracts.members import Member, active_members, known_members
+from tallystick.ledger.contracts.validators import seats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,10 +19,11 @@ __all__ = ["Membership", "Timeline"]
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """The active members, sorted, and everybody's keys."""
+    """The active members, sorted, everybody's keys, and who validates under CometBFT."""
 
     roll: tuple[str, ...]
     members: Mapping[str, Member]
+    validators: tuple[str, ...]
 
     def key(self, member: str, index: int) -> bytes | None:
         """Return a member's public key if it is valid now."""
@@ -46,4 +48,4 @@ class Timeline:
     def note(self, height: int, state: State) -> None:
         """Remember the membership that blocks from ``height`` on see."""
         self._heights.append(height)
-        self._known.append(Membership(state.get(ROLL) or (), known_members(state)))
+        self._known.append(Membership(active_members(state), known_members(state), seats(state)))

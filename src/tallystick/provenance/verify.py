@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tallystick.codec import decode
+from tallystick.consensus.finality import check_engine, describe
 from tallystick.crypto.hashes import chunk_hashes, root_of_chunks
 from tallystick.crypto.merkle_map import verify_member
 from tallystick.errors import ConfigError, DecodeError, VerificationError
@@ -174,24 +175,20 @@ class _Verification:
 
     def _finality(self) -> Executed | None:
         report, genesis = self.report, self.bundle.genesis
-        if genesis.engine != "solo":
-            msg = f"this program cannot check the finality of the engine '{genesis.engine}'"
-            raise ConfigError(msg)
-        says = (
-            f"ordered by {genesis.sealer} alone: no protection against omission or a second history"
-        )
-        report.finality = {"engine": genesis.engine, "signers": 1, "says": says}
+        check_engine(genesis)
+        report.finality = describe(genesis, b"")
         try:
             executed = execute(self.bundle, self.asked.checkpoint)
         except FinalityError as error:
             report.add("finality", str(error), ok=False)
             return None
         except HistoryError as error:
-            report.add("finality", says)
+            report.add("finality", report.finality["says"])
             report.add("history", str(error), ok=False)
             return None
+        report.finality = describe(genesis, executed.evidence)
         passed = "" if self.asked.checkpoint is None else "; the checkpoint is on this chain"
-        report.add("finality", f"{says}{passed}")
+        report.add("finality", f"{report.finality['says']}{passed}")
         return executed
 
     def _history(self, executed: Executed) -> tuple[TaskHistory, Derived] | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from tallystick.codec import encode
+from tallystick.consensus.finality import check_engine
 from tallystick.crypto.hashes import BlobHasher
 from tallystick.errors import ConfigError, UnavailableError
 from tallystick.ledger.collect.rows import TASKS
@@ -66,9 +67,7 @@ def write_bundle(
     UnavailableError
         The file cannot be written.
     """
-    if engine.genesis.engine != "solo":
-        msg = f"bundles of the engine '{engine.genesis.engine}' are not written yet"
-        raise ConfigError(msg)
+    check_engine(engine.genesis)
     if engine.state.get(TASKS, task) is None:
         msg = f"the ledger has no task {task.hex()}"
         raise ConfigError(msg)

@@ -7,6 +7,7 @@ and the new log leaves survive power loss together.
 from __future__ import annotations
 
 import sqlite3
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,13 @@ from tallystick.ledger.receipt import Receipt
 from tallystick.storage.lock import Lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from tallystick.ledger.kernel import Outcome
 
 __all__ = ["MEMORY", "LedgerStore"]
 
+BASE, PROVEN = "base", "proven"  # facts
 MEMORY = ":memory:"  # instead of a path: gone when it is closed
 
 SCHEMA = """
@@ -36,6 +38,7 @@ CREATE TABLE IF NOT EXISTS leaves (
     task BLOB NOT NULL, number INTEGER NOT NULL, height INTEGER NOT NULL, leaf BLOB NOT NULL,
     PRIMARY KEY (task, number)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS earlier (task BLOB PRIMARY KEY, leaves INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS pool (hash BLOB PRIMARY KEY, wire BLOB NOT NULL) WITHOUT ROWID;
 """
 
@@ -113,6 +116,16 @@ class LedgerStore:
         finally:
             self._db.execute("ROLLBACK")
 
+    def pin(self) -> None:
+        """Read from now on what is there at this moment, whoever adds blocks meanwhile."""
+        self._db.execute("BEGIN")
+        self._db.execute("SELECT count(*) FROM facts").fetchone()
+
+    def sorted_rows(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the committed state rows in the order of their keys."""
+        for key, value in self._db.execute("SELECT key, value FROM state ORDER BY key"):
+            yield bytes(key), bytes(value)
+
     def found(self, rows: dict[bytes, bytes]) -> None:
         """Write the founding rows; repeating it changes nothing."""
         self._db.execute("BEGIN IMMEDIATE")
@@ -122,7 +135,12 @@ class LedgerStore:
     def head(self) -> Header | None:
         """Return the newest block's header, `None` before the first."""
         row = self._db.execute("SELECT block FROM blocks ORDER BY height DESC LIMIT 1").fetchone()
-        return None if row is None else _block(row[0]).header
+        return self.base() if row is None else _block(row[0]).header
+
+    def base(self) -> Header | None:
+        """Return the header this ledger began with, `None` when it has every block."""
+        data = self.fact(BASE)
+        return None if data is None else decode(Header, data)
 
     def blocks(self, start: int = 1) -> Iterator[Block]:
         """Yield the blocks from a height on."""
@@ -164,22 +182,21 @@ class LedgerStore:
             (tx.hash, height, encode(receipt))
             for tx, receipt in zip(outcome.transactions, outcome.receipts, strict=True)
         ]
+        counts = dict(self._counts)
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute("INSERT INTO blocks VALUES (?, ?)", (height, encode(block)))
-            self._db.executemany("DELETE FROM state WHERE key = ?", gone)
-            self._db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", kept)
-            self._db.executemany("INSERT OR REPLACE INTO receipts VALUES (?, ?, ?)", receipts)
-            self._db.executemany("INSERT INTO leaves VALUES (?, ?, ?, ?)", self._numbered(outcome))
-            gone = [(tx.hash,) for tx in outcome.transactions]
-            self._db.executemany("DELETE FROM pool WHERE hash = ?", gone)
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._counts.clear()
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            msg = f"the block was not written: {error}"
-            raise UnavailableError(msg) from error
+            with self._all_or_nothing("the block was not written"):
+                self._db.execute("INSERT INTO blocks VALUES (?, ?)", (height, encode(block)))
+                self._db.executemany("DELETE FROM state WHERE key = ?", gone)
+                self._db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", kept)
+                self._db.executemany("INSERT OR REPLACE INTO receipts VALUES (?, ?, ?)", receipts)
+                self._db.executemany(
+                    "INSERT INTO leaves VALUES (?, ?, ?, ?)", self._numbered(outcome)
+                )
+                gone = [(tx.hash,) for tx in outcome.transactions]
+                self._db.executemany("DELETE FROM pool WHERE hash = ?", gone)
+        except UnavailableError:
+            self._counts = counts
+            raise
 
     def hold(self, pending: Iterable[tuple[bytes, bytes]]) -> None:
         """Keep transactions, each with its hash, until a block has them; durable on return.
@@ -199,26 +216,108 @@ class LedgerStore:
         """Return the wire bytes of what is kept and in no block yet."""
         return [bytes(wire) for (wire,) in self._db.execute("SELECT wire FROM pool ORDER BY hash")]
 
+    def begin_at(self, header: Header, rows: dict[bytes, bytes], leaves: dict[bytes, int]) -> None:
+        """Begin an empty ledger with the state of a later block than genesis.
+
+        Parameters
+        ----------
+        leaves
+            How many records the log of each task has that are not here.
+
+        Raises
+        ------
+        UnavailableError
+            Nothing was written, or there are blocks already.
+        """
+        with self._all_or_nothing("the state was not written"):
+            if self._db.execute("SELECT 1 FROM blocks LIMIT 1").fetchone():
+                msg = "there are blocks already"
+                raise UnavailableError(msg)
+            self._db.execute("DELETE FROM state")
+            self._db.executemany("INSERT INTO state VALUES (?, ?)", list(rows.items()))
+            self._db.execute("DELETE FROM earlier")
+            self._db.executemany("INSERT INTO earlier VALUES (?, ?)", list(leaves.items()))
+            self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (BASE, encode(header)))
+        self._counts.clear()
+
+    def fill_in(self, other: Path) -> None:
+        """Take over every block up to the base from another ledger's file, which was checked.
+
+        Raises
+        ------
+        UnavailableError
+            Nothing was written.
+        """
+        base = self.base()
+        if base is None:
+            return
+        self._db.execute("ATTACH DATABASE ? AS filled", (str(other),))
+        try:
+            with self._all_or_nothing("the blocks before were not written"):
+                for table in ("blocks", "receipts", "leaves"):
+                    self._db.execute(
+                        f"INSERT OR IGNORE INTO {table} "  # noqa: S608 - names of ours
+                        f"SELECT * FROM filled.{table} WHERE height <= ?",
+                        (base.height,),
+                    )
+                self._db.execute("DELETE FROM earlier")
+                self._db.execute("DELETE FROM facts WHERE name = ?", (BASE,))
+        finally:
+            self._db.execute("DETACH DATABASE filled")
+        self._counts.clear()
+
+    def prove(self, height: int, evidence: bytes) -> None:
+        """Keep what the engine signed a block by; raises as `commit`."""
+        with self._all_or_nothing("a block's evidence was not written"):
+            row = self._db.execute(
+                "SELECT block FROM blocks WHERE height = ?", (height,)
+            ).fetchone()
+            block = _block(row[0])
+            proven = Block(block.header, block.transactions, evidence)
+            self._db.execute(
+                "UPDATE blocks SET block = ? WHERE height = ?", (encode(proven), height)
+            )
+            self._db.execute(
+                "INSERT OR REPLACE INTO facts VALUES (?, ?)", (PROVEN, str(height).encode())
+            )
+
+    def proven(self) -> int:
+        """Return the height up to which blocks carry what their engine signed them by."""
+        data = self.fact(PROVEN)
+        if data is not None:
+            return int(data)
+        base = self.base()
+        return 0 if base is None else base.height
+
+    @contextmanager
+    def _all_or_nothing(self, failure: str) -> Generator[None]:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            msg = f"{failure}: {error}"
+            raise UnavailableError(msg) from error
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
     def _pool(self, statement: str, rows: Iterable[tuple[bytes, ...]]) -> None:
         listed = list(rows)
         if not listed:
             return
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._all_or_nothing("transactions that wait were not written"):
             self._db.executemany(statement, listed)
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            msg = f"transactions that wait were not written: {error}"
-            raise UnavailableError(msg) from error
 
     def _numbered(self, outcome: Outcome) -> list[tuple[bytes, int, int, bytes]]:
         rows: list[tuple[bytes, int, int, bytes]] = []
         for task, leaf in outcome.logged:
             number = self._counts.get(task)
             if number is None:
-                query = "SELECT COUNT(*) FROM leaves WHERE task = ?"
+                query = (
+                    "SELECT (SELECT count(*) FROM leaves WHERE task = ?1)"
+                    " + coalesce((SELECT leaves FROM earlier WHERE task = ?1), 0)"
+                )
                 number = int(self._db.execute(query, (task,)).fetchone()[0])
             rows.append((task, number, outcome.header.height, leaf))
             self._counts[task] = number + 1

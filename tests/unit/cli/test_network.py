@@ -119,6 +119,29 @@ def test_a_trial_is_complete_and_the_simulations(tally, tmp_path):
     assert "trial" in tally("network", "init", tmp_path / "other", "--trial", "a").out
 
 
+def test_under_cometbft_all_founders_order_together(tally, tmp_path):
+    trial = ("--trial", "west,east,north,south", "--engine", "cometbft")
+    ran = tally("network", "init", tmp_path / "net", *trial)
+    shown = tally("network", "card", tmp_path / "net", "--json").document
+
+    assert ran.status == 0
+    assert "ordered   by east, north, south, west together; any 1 of 4 may fail or lie" in ran.out
+    assert ran.err == ""
+    assert (shown["engine"], shown["sealer"]) == ("cometbft", "")
+    assert shown["validators"] == ["east", "north", "south", "west"]
+
+
+def test_fewer_than_four_are_told_that_none_may_fail(tally, tmp_path, cards):
+    ran = tally("network", "init", tmp_path / "net", *cards, "--engine", "cometbft")
+    alone = tally("network", "init", tmp_path / "one", "--trial", "a", "--engine", "cometbft")
+
+    assert ran.status == alone.status == 0
+    assert "ordered   by east, north, south together\n" in ran.out
+    assert "3 validators tolerate no fault" in ran.err
+    assert "ordered   by a alone\n" in alone.out
+    assert "one validator tolerates no fault" in alone.err
+
+
 def test_the_same_seed_is_the_same_network(tally, tmp_path):
     lines = [
         tally("network", "init", tmp_path / str(n) / "net", "--trial", "a,b", *seed).out
@@ -133,8 +156,9 @@ WRONG = [
     ((), "cards of its founders"),
     (("--trial", "a,b", "CARD"), "takes no cards"),
     (("CARD", "--seed", 1), "--seed"),
-    (("CARD", "--engine", "cometbft"), "'cometbft' come later"),
-    (("--trial", "a,b", "--engine", "cometbft"), "'cometbft' come later"),
+    (("CARD", "--engine", "cometbft", "--sealer", "south"), "'south' cannot seal"),
+    (("--trial", "a,b", "--engine", "cometbft", "--sealer", "a"), "'a' cannot seal"),
+    (("--trial", "a,b", "--engine", "pow"), "engine 'pow'"),
     (("CARD", "--engine", "nope"), "nope"),
     (("CARD", "--sealer", "west"), "west"),
     (("CARD", "--name", "Nope!"), "Nope!"),

@@ -113,12 +113,43 @@ def test_a_member_is_admitted_by_votes_and_removed_by_votes(ask, tally, tmp_path
 
 
 def test_a_proposal_is_one_change_and_there_has_to_be_one_to_approve(ask):
-    for words in ((), ("--remove", "east", "--grant", "east=1"), ("--grant", "east=much")):
+    wrong = [
+        *((), ("--remove", "east", "--grant", "east=1"), ("--seat", "east", "--unseat", "east")),
+        *(("--grant", f"east={micros}") for micros in ("much", "0", 2**62 + 1, "0" * 20 + "1")),
+        *(("--upgrade", text) for text in ("2", "2@", "@5", "256@5", "0@5", f"2@{2**63}", "a@b")),
+    ]
+    for words in wrong:
         assert ask("member", "propose", None, *words, by="north").status == 2
     assert ask("member", "approve", None, "east", by="north").status == 2
     assert ask("member", "approve", None, OTHER, by="north").status == 2
     assert ask("member", "remove", None, "north", by="south").error["code"] == "membership"
     assert ask("member", "rotate", None, "--role", "king", by="south").status == 2
+
+
+def test_an_upgrade_is_voted_on_and_listed(ask, tally, node):
+    upgrade = ("member", "propose", None, "--upgrade", "2@1000000")
+    first = ask(*upgrade, by="north").document
+    told = tally("member", "list", node.url).out
+    for name in ("south", "east"):
+        last = ask("member", "approve", None, first["proposal"]["id"], by=name).document
+    document = ask("member", "list", None).document
+
+    assert (first["proposal"]["version"], first["proposal"]["height"]) == (2, 1_000_000)
+    assert "protocol version 2 after block 1000000, 1 of 3 votes: north" in told
+    assert last["decided"] is True
+    assert document["protocol"] == 1
+    assert document["upgrades"] == [{"version": 2, "height": 1_000_000}]
+    decided = "protocol  version 2 after block 1000000, decided"
+    assert decided in tally("member", "list", node.url).out
+
+
+def test_seats_are_voted_on_only_where_validators_order(ask):
+    for flag in ("--seat", "--unseat"):
+        ran = ask("member", "propose", None, flag, "east", by="north")
+        assert ran.status != 0
+        assert ran.error["code"] == "membership"
+
+    assert [each["validates"] for each in listed(ask)[0].values()] == [False] * len(listed(ask)[0])
 
 
 def test_a_rotated_key_acts_and_the_old_one_does_not(ask, node):

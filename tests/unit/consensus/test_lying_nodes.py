@@ -309,7 +309,7 @@ def drops(node):
 
     node.takes = False
     node.ledger.engine._drop_all = lambda: [
-        node.ledger.engine._drop(tx) for tx in tuple(node.ledger.engine._pending.values())
+        node.ledger.engine._pool.drop(tx.hash) for tx in node.ledger.engine._pool.waiting()
     ]
     node.bend = bends("/v1/transactions", drop)
 

@@ -4,10 +4,12 @@ import pytest
 from msgspec import structs
 
 from tallystick.codec import decode, encode
+from tallystick.consensus.cometbft.home import node_id
+from tallystick.crypto import keys
 from tallystick.errors import ConfigError, DecodeError, VerificationError
 from tallystick.federation.armour import write_new
 from tallystick.federation.card import fingerprint, load_card, make_card
-from tallystick.federation.founding import found_network, trial_keyring, trial_network
+from tallystick.federation.founding import found_network, trial_keyring, trial_network, warning
 from tallystick.federation.key_file import load_keyring
 from tallystick.federation.keyring import new_keyring
 from tallystick.federation.network_folder import (
@@ -19,6 +21,7 @@ from tallystick.federation.network_folder import (
 )
 from tallystick.federation.settings import NodeSettings
 from tallystick.federation.trial import EPOCH, FUNDS, simulated_genesis
+from tallystick.ledger.contracts.validators import validator_set
 from tallystick.ledger.genesis import Genesis, Limits, genesis_hash, load_genesis
 from tallystick.ledger.kernel import Kernel
 
@@ -89,7 +92,7 @@ def structs_of(ring, name):
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ({"engine": "cometbft"}, "this release orders with the engine 'solo'"),
+        ({"engine": "cometbft", "sealer": "south"}, "'south' cannot seal"),
         ({"engine": "pow"}, "engine 'pow'"),
         ({"engine": "nope"}, "engine 'nope'"),
         ({"sealer": "west"}, "the sealer 'west' is not a founder"),
@@ -151,6 +154,8 @@ def test_another_seed_is_another_network():
         ((), {}, "at least one"),
         (("a",), {"sealer": "b"}, "sealer 'b'"),
         (("a",), {"name": "A"}, "network name 'A'"),
+        (("a",), {"engine": "pow"}, "engine 'pow'"),
+        (("a",), {"engine": "cometbft", "sealer": "a"}, "'a' cannot seal"),
     ],
 )
 def test_what_no_trial_can_be_is_refused(names, given, named):
@@ -160,6 +165,52 @@ def test_what_no_trial_can_be_is_refused(names, given, named):
 
 def test_a_trial_is_sealed_by_whom_one_says():
     assert trial_network(NAMES, 3, sealer="south").genesis.sealer == "south"
+
+
+# --- Ordering together -------------------------------------------------------------------------
+
+
+def test_under_cometbft_every_founder_validates_and_nobody_seals():
+    genesis = found_network("heart", CARDS, engine="cometbft", time=5)
+    state, _ = Kernel(genesis).found()
+
+    assert (genesis.engine, genesis.sealer) == ("cometbft", "")
+    assert decode(Genesis, encode(genesis)) == genesis
+    assert validator_set(state) == {name: RINGS[name].public("validator") for name in sorted(NAMES)}
+
+
+def test_under_cometbft_a_card_needs_a_validator_key():
+    held = tuple(key for key in CARDS[0].keys if key.role != "validator")
+    ring = RINGS[CARDS[0].name]
+    said = encode((CARDS[0].version, CARDS[0].name, held))
+    proofs = tuple(keys.sign(ring.secrets(key.role)[-1], b"card/1", said) for key in held)
+    card = structs.replace(CARDS[0], keys=held, proofs=proofs)
+    founders = [card, *CARDS[1:]]
+
+    assert found_network("heart", founders, time=5).engine == "solo"
+    with pytest.raises(ConfigError, match=f"card of '{card.name}' has no validator key"):
+        found_network("heart", founders, engine="cometbft", time=5)
+
+
+def test_a_trial_under_cometbft_differs_by_who_orders_it_alone():
+    made = trial_network(NAMES, 3, engine="cometbft")
+
+    assert structs.replace(made.genesis, engine="solo", sealer=min(NAMES)) == (
+        trial_network(NAMES, 3).genesis
+    )
+    assert made.genesis.sealer == ""
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(1, "one validator tolerates no fault"), (3, "3 validators tolerate"), (4, "")],
+)
+def test_founders_are_told_when_no_fault_is_tolerated(count, said):
+    names = tuple(f"m{at}" for at in range(count))
+
+    assert warning(trial_network(names, 0, engine="cometbft").genesis).startswith(said)
+    assert bool(said) == bool(warning(trial_network(names, 0, engine="cometbft").genesis))
+    assert warning(trial_network(names, 0).genesis) == ""
 
 
 # --- The folder --------------------------------------------------------------------------------
@@ -279,3 +330,43 @@ def test_ports_count_up_and_hosts_are_told():
 def test_hosts_and_ports_that_cannot_be_are_refused(hosts, port, named):
     with pytest.raises(ConfigError, match=named):
         plan_settings(NAMES, hosts, port)
+
+
+def test_nodes_under_cometbft_know_each_other():
+    genesis = structs.replace(trial_network(NAMES, 0).genesis, engine="cometbft")
+    planned = plan_settings(NAMES, {"south": "::1"}, 9000, genesis)
+    ids = [
+        node_id(next(key.public for key in founder.keys if key.role == "validator"))
+        for founder in genesis.founders
+    ]
+    addresses = [
+        f"{ids[0]}@127.0.0.1:10000",
+        f"{ids[1]}@127.0.0.1:10001",
+        f"{ids[2]}@[::1]:10002",
+    ]
+    urls = [each.public_url for each in planned.values()]
+
+    assert [each.p2p_port for each in planned.values()] == [10000, 10001, 10002]
+    assert planned["south"].p2p_host == "::1"
+    for number, each in enumerate(planned.values()):
+        assert list(each.peers) == [*addresses[:number], *addresses[number + 1 :]]
+        assert list(each.nodes) == [*urls[:number], *urls[number + 1 :]]
+    assert plan_settings(NAMES, {}, 9000, trial_network(NAMES, 0).genesis) == plan_settings(
+        NAMES, {}, 9000
+    )
+
+
+def test_under_cometbft_every_node_needs_two_ports():
+    genesis = structs.replace(trial_network(NAMES, 0).genesis, engine="cometbft")
+
+    assert plan_settings(NAMES, {}, 64533, genesis)["south"].p2p_port == 65535
+    with pytest.raises(ConfigError, match="as many from 65534 on"):
+        plan_settings(NAMES, {}, 64534, genesis)
+
+
+def test_under_cometbft_every_founder_needs_a_validator_key():
+    genesis = structs.replace(trial_network(NAMES, 0).genesis, engine="cometbft")
+    first = structs.replace(genesis.founders[0], keys=genesis.founders[0].keys[:1])
+    without = structs.replace(genesis, founders=(first, *genesis.founders[1:]))
+    with pytest.raises(ConfigError, match="'east' has no validator key"):
+        plan_settings(NAMES, {}, 9000, without)

@@ -137,7 +137,7 @@ def test_what_was_refused_before_inclusion_can_be_said_again_a_few_times(outbox)
 
 def test_what_finds_no_room_does_not_count_as_said(outbox, monkeypatch):
     box, _ = outbox
-    monkeypatch.setattr("tallystick.consensus.solo.MOST_PENDING", 4)
+    monkeypatch.setattr("tallystick.consensus.pool.MOST_PENDING", 4)
     box.send(dataset(1), ["one"])
     box.send(dataset(2), ["two"])
 

@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+from support.validators import founded
 from support.world import make_genesis, public_of
 
 from tallystick.codec import encode
@@ -49,6 +50,8 @@ WRONG = {
     "transactions beyond the codec": changed(limits=Limits(transaction_bytes=2**17)),
     "no time to act": changed(limits=Limits(validity=0)),
     "no expiry": changed(limits=Limits(validity=2**62)),
+    "validators and a sealer": msgspec.structs.replace(founded(), sealer="alpha"),
+    "nobody with a validator key": changed(engine="cometbft", sealer=""),
     "a key of small order": changed(founders=(founder("alpha", public=bytes(32)),)),
 }
 
@@ -70,7 +73,8 @@ def test_all_the_money_that_fits_is_accepted():
 
 
 def test_other_engines_need_no_sealer():
-    check_genesis(changed(engine="cometbft", sealer=""))
+    check_genesis(changed(engine="pow", sealer=""))
+    check_genesis(founded(("alpha",), ("bravo",)))
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,8 @@ from support.world import World, make_genesis, public_of, rotation, secret_of
 from tallystick.codec import encode
 from tallystick.crypto.hashes import sha256
 from tallystick.ledger.contracts import accounts, members
-from tallystick.ledger.contracts.members import (
-    MembershipError,
-    UnknownProposalError,
-    VotedAlreadyError,
-)
+from tallystick.ledger.contracts.changes import UnknownProposalError, VotedAlreadyError
+from tallystick.ledger.contracts.members import MembershipError
 from tallystick.ledger.genesis import Founder, Genesis, Key
 from tallystick.ledger.kernel import UnsupportedProtocolError
 from tallystick.ledger.messages import (
@@ -244,7 +241,7 @@ def test_the_sealer_of_a_solo_ledger_cannot_be_removed(world):
 
 
 def test_the_last_member_cannot_be_removed():
-    world = World(("alpha", "bravo"), engine="cometbft", sealer="")
+    world = World(("alpha", "bravo"), engine="pow", sealer="")
     world.vote(Remove("bravo"))
     world.accept("alpha", ProposeChange(Remove("alpha")))
 

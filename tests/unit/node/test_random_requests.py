@@ -36,7 +36,7 @@ class Chaos:
         self.data = self.dice.randbytes(5000)
         self.root = blob_root(self.data).hex()
         self.blob = f"/v1/tasks/{self.task}/blobs/{self.root}"
-        header, evidence = node.clerk.sealed_head()
+        _, _, header, evidence = node.clerk.prove(b"\x02")
         self.sighting = encode(Sighting("south", SealedHeader(header, evidence)))
 
     def request(self):

@@ -9,7 +9,7 @@ from support.nodes import until
 
 from tallystick.ledger.contracts import accounts
 from tallystick.ledger.genesis import Limits
-from tallystick.node import asking, clerk
+from tallystick.node import asking, reception
 
 STATUS = "/v1/status"
 
@@ -324,7 +324,7 @@ def test_a_request_nobody_waits_for_any_more_harms_no_clerk(node):
 
 
 def test_many_large_blocks_are_never_read_at_once(node, monkeypatch):
-    monkeypatch.setattr(clerk, "MOST_SENT_BYTES", 3000)
+    monkeypatch.setattr(reception, "MOST_SENT_BYTES", 3000)
     for number in range(24):
         node.seal(node.tx(micros=1 + number))
     node.clerk._recent.clear()

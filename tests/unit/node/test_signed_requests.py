@@ -174,7 +174,7 @@ def test_one_members_requests_cost_no_other_member(make_node):
 
 def test_a_sighting_of_anothers_is_refused(node):
     node.seal(node.tx())
-    header, evidence = node.clerk.sealed_head()
+    _, _, header, evidence = node.clerk.prove(b"\x02")
     foreign = structs.replace(header, chain=bytes(32))
     for sighting, status in (
         (Sighting("south", SealedHeader(header, evidence)), 200),

@@ -98,6 +98,11 @@ class Node:
     # --- as an engine: what is final -------------------------------------------------------------
 
     @property
+    def refuses_for_good(self) -> bool:
+        """See `Engine.refuses_for_good`."""
+        return True
+
+    @property
     def head(self) -> Header:
         """See `Engine.head`."""
         return self._header(self._final_height)

@@ -26,6 +26,7 @@ __all__ = [
     "balance",
     "bond_of",
     "escrow",
+    "forfeit",
     "forfeit_bond",
     "found",
     "fund_escrow",
@@ -201,6 +202,19 @@ def forfeit_bond(state: State, task: bytes, member: str, micros: int) -> int:
         _write_bond(state, task, member, left)
         _shift(state, bonds=-lost, sink=lost)
     return lost
+
+
+def forfeit(state: State, member: str, micros: int) -> None:
+    """Move a member's free money to the sink.
+
+    Raises
+    ------
+    InsufficientFundsError
+        The balance does not cover it.
+    """
+    if micros:
+        _take(state, member, micros)
+        _shift(state, balances=-micros, sink=micros)
 
 
 def _write_bond(state: State, task: bytes, member: str, bond: Bond) -> None:

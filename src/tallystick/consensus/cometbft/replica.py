@@ -1,0 +1,434 @@
+"""The ledger as one of several nodes keeps it: CometBFT orders, this executes.
+
+What CometBFT asks comes from several threads; one lock makes each question a whole. A block is
+executed on scratch state when it is proposed, and what came of it is kept for when it is decided.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tallystick.codec import decode, encode
+from tallystick.consensus.engine import RetryLaterError
+from tallystick.consensus.pool import DurablePool, Pool
+from tallystick.consensus.solo import open_ledger
+from tallystick.crypto.hashes import sha256
+from tallystick.errors import InvariantError, RejectedError
+from tallystick.ledger.block import transactions_root
+from tallystick.ledger.collect.rows import TASKS
+from tallystick.ledger.contracts import members
+from tallystick.ledger.kernel import (
+    FaultyTransactionError,
+    InvalidBlockError,
+    ShareExceededError,
+    UnsupportedProtocolError,
+)
+from tallystick.ledger.state import state_from_rows
+from tallystick.ledger.transaction import (
+    check_transaction,
+    parse_transaction,
+    transaction_hash,
+    verify_signature,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tallystick.ledger.block import Block, Header
+    from tallystick.ledger.genesis import Genesis
+    from tallystick.ledger.kernel import Outcome
+    from tallystick.ledger.receipt import Receipt
+    from tallystick.ledger.state import State
+    from tallystick.ledger.transaction import Transaction
+    from tallystick.storage.sqlite import LedgerStore
+
+__all__ = ["Decided", "Replica", "receipt_hash"]
+
+LOG = logging.getLogger(__name__)
+MOST_REFUSED = 50_000
+MOST_MEMPOOL = 5_000
+VERIFYING_THREADS = 2
+FEW = 8  # transactions that are verified as soon as they are executed
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A block that is executed and not yet written.
+
+    Attributes
+    ----------
+    version
+        The protocol version from the next block on, if it is another one.
+    """
+
+    outcome: Outcome
+    version: int | None
+
+
+class Replica:
+    """A ledger whose blocks CometBFT decides; an `Engine`.
+
+    Parameters
+    ----------
+    store
+        Where it lives; a new store is founded with ``genesis``.
+    secret
+        The member's validator key, which signs this node's word that it took a transaction.
+    most_pending
+        How many transactions handed in here may wait, in equal shares of the members.
+    clock
+        Milliseconds since 1970.
+
+    Attributes
+    ----------
+    lock
+        Held while something is asked that has to be of one block.
+    failure
+        Why this ledger cannot go on; empty while it does.
+
+    Raises
+    ------
+    UnavailableError
+        Another process keeps this ledger, or the file is damaged.
+    """
+
+    def __init__(
+        self,
+        store: LedgerStore,
+        genesis: Genesis | None = None,
+        secret: bytes = b"",
+        *,
+        most_pending: int | None = None,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        """Open the ledger, or found it."""
+        store.claim()
+        self._store = store
+        self.lock = threading.RLock()
+        self.kernel, self._state, self._head = open_ledger(store, genesis)
+        self.secret = secret
+        self.failure = ""
+        self._clock = clock or (lambda: time.time_ns() // 1_000_000)
+        self._pool = DurablePool(self.kernel, store, most_pending)
+        self._mempool = Pool(self.kernel, MOST_MEMPOOL)
+        self._seen: set[bytes] = set()  # of the mempool, since the last block
+        self._refused: dict[bytes, RejectedError] = {}
+        self._executed: dict[tuple[int, int, bytes], Outcome] = {}
+        self._decided: Decided | None = None
+        self._listeners: list[Callable[[Outcome], None]] = []
+        self._verifying = ThreadPoolExecutor(VERIFYING_THREADS, "verify")
+        self._pool.take_up(self._state, self._head.time)
+        self._look_ahead()
+
+    # --- what every engine offers -----------------------------------------------------------
+
+    @property
+    def refuses_for_good(self) -> bool:
+        """See `Engine.refuses_for_good`."""
+        return False
+
+    @property
+    def genesis(self) -> Genesis:
+        """See `Engine.genesis`."""
+        return self.kernel.genesis
+
+    @property
+    def head(self) -> Header:
+        """See `Engine.head`."""
+        return self._head
+
+    @property
+    def state(self) -> State:
+        """See `Engine.state`."""
+        return self._state
+
+    @property
+    def now(self) -> int:
+        """See `Engine.now`; by this machine's clock."""
+        return max(self._head.time, self._clock())
+
+    @property
+    def pending(self) -> int:
+        """Transactions handed in here that wait for a block."""
+        return len(self._pool)
+
+    def submit(self, wire: bytes) -> bytes:
+        """See `Engine.submit`; somebody has to hand it on to CometBFT."""
+        (answer,) = self.admit([wire], self.now)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def admit(
+        self, wires: Sequence[bytes], time: int
+    ) -> list[bytes | RejectedError | RetryLaterError]:
+        """Take several transactions; see `DurablePool.admit`."""
+        with self.lock:
+            return self._pool.admit(self._state, wires, max(time, self._head.time))
+
+    def give_back(self, tx_hash: bytes) -> None:
+        """Forget a transaction that was taken here and that CometBFT has no room for."""
+        with self.lock:
+            self._pool.settle((), [tx_hash])
+
+    def waiting(self) -> list[bytes]:
+        """Return the wire bytes of what was handed in here and waits, each sender's in order."""
+        with self.lock:
+            return [tx.wire for tx in sorted(self._pool.waiting(), key=lambda tx: tx.order)]
+
+    def reconsider(self) -> None:
+        """Forget what waits here and what no block can hold any more, and remember why."""
+        with self.lock:
+            waiting = self._pool.waiting()
+            if waiting:
+                outcome = self.kernel.propose(self._state, self._head, self.now, waiting)
+                self._forget_refused(outcome)
+
+    def outcome(self, tx_hash: bytes) -> Receipt | RejectedError | None:
+        """See `Engine.outcome`."""
+        with self.lock:
+            found = self._store.receipt(tx_hash)
+            return self._refused.get(tx_hash) if found is None else found[1]
+
+    def blocks(self, start: int = 1) -> Iterator[Block]:
+        """See `Engine.blocks`."""
+        return self._store.blocks(start)
+
+    def leaves(self, task: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
+        """See `Engine.leaves`."""
+        return self._store.leaves(task, start)
+
+    @property
+    def history_from(self) -> int:
+        """Height from which on blocks are here: 1, or after the state this node began with."""
+        with self.lock:
+            base = self._store.base()
+            return 1 if base is None else base.height + 1
+
+    @property
+    def proven(self) -> int:
+        """Height up to which blocks have what the validators signed them by."""
+        with self.lock:
+            return self._store.proven()
+
+    def prove(self, height: int, evidence: bytes) -> Block:
+        """Keep what the validators signed a block by; return the block. Raises as `commit`."""
+        with self.lock:
+            self._store.prove(height, evidence)
+            return next(self._store.blocks(height))
+
+    def listen(self, listener: Callable[[Outcome], None]) -> None:
+        """Call ``listener`` after every block, from the thread that wrote it."""
+        self._listeners.append(listener)
+
+    def close(self) -> None:
+        """Close the store."""
+        self._verifying.shutdown()
+        self._store.close()
+
+    # --- what CometBFT asks -----------------------------------------------------------------
+
+    def check(self, wire: bytes, *, again: bool = False) -> RejectedError | RetryLaterError | None:
+        """Return why a transaction has no place in the mempool, `None` if it has.
+
+        Parameters
+        ----------
+        again
+            It is there already, and a block has been decided since.
+        """
+        with self.lock:
+            try:
+                if again:
+                    self._check_again(wire)
+                else:
+                    self._seen.add(self._mempool.take(self._state, wire, self.now).hash)
+            except (RejectedError, RetryLaterError) as error:
+                self._mempool.drop(transaction_hash(wire))
+                return error
+        return None
+
+    def propose(self, at: int, candidates: Sequence[bytes]) -> list[bytes]:
+        """Return those of the candidates that the next block, at a time in ms, is to hold."""
+        with self.lock:
+            self._check_able()
+            taken: list[Transaction] = []
+            for wire in candidates:
+                try:
+                    taken.append(parse_transaction(wire, self.kernel.limits))
+                except RejectedError as error:
+                    self._refuse(transaction_hash(wire), error)
+            outcome = self.kernel.propose(self._state, self._head, at, taken)
+            self._forget_refused(outcome)
+            wires = [tx.wire for tx in outcome.transactions]
+            self._keep(at, wires, outcome)
+            return wires
+
+    def refusal(self, height: int, at: int, wires: Sequence[bytes]) -> str:
+        """Return what is wrong with a proposed block, nothing if it may be decided."""
+        with self.lock:
+            self._check_able()
+            if height != self._head.height + 1:
+                return f"it does not follow block {self._head.height}"
+            try:
+                self._execute(at, wires)
+            except (InvalidBlockError, RejectedError, InvariantError) as error:
+                return str(error)
+        return ""
+
+    def finalize(self, height: int, at: int, wires: Sequence[bytes]) -> Decided:
+        """Execute a decided block; it is written by `commit`.
+
+        Raises
+        ------
+        InvariantError
+            Two thirds of the validators decided what cannot be executed, or another height.
+        UnsupportedProtocolError
+            The network went on to a protocol version that this program does not know.
+        """
+        with self.lock:
+            self._check_able()
+            if height != self._head.height + 1:
+                msg = f"block {height} was decided, and block {self._head.height} is the newest"
+                raise InvariantError(msg)
+            try:
+                outcome = self._execute(at, wires)
+            except RejectedError as error:
+                msg = f"block {height} was decided and cannot be executed: {error}"
+                raise InvariantError(msg) from error
+            coming = outcome.changes.get(members.PROTOCOL.key())
+            version = None if coming is None else decode(members.PROTOCOL.kind, coming)
+            self._decided = Decided(outcome, version)
+            return self._decided
+
+    def commit(self) -> None:
+        """Write the decided block; it survives power loss when this returns.
+
+        Raises
+        ------
+        UnavailableError
+            The disk is full or failed.
+        """
+        with self.lock:
+            if self._decided is None:
+                msg = "a block was to be written before it was decided"
+                raise InvariantError(msg)
+            outcome = self._decided.outcome
+            self._store.commit(outcome, b"")
+            self._state.commit(outcome.changes)
+            self._head = outcome.header
+            self._decided = None
+            self._executed.clear()
+            included = [tx.hash for tx in outcome.transactions]
+            self._pool.settle(included, ())
+            for tx_hash in included:
+                self._mempool.drop(tx_hash)
+            self._drop_unseen()
+            self._look_ahead()
+        for listener in self._listeners:
+            listener(outcome)
+
+    def restore(self, rows: dict[bytes, bytes], header: Header) -> None:
+        """Begin with the state of a block that others decided, before this node has any.
+
+        Raises
+        ------
+        InvariantError
+            There are blocks already, or the rows are not those of the header's state.
+        UnavailableError
+            The disk is full or failed.
+        """
+        with self.lock:
+            state = state_from_rows(rows)
+            if self._head.height or state.root != header.state_root:
+                msg = f"the rows are not the state of block {header.height}, or blocks are here"
+                raise InvariantError(msg)
+            logs = {row.id: row.log.size for _, row in state.rows_of(TASKS)}
+            self._store.begin_at(header, rows, logs)
+            self._state, self._head = state, header
+
+    # --- inside -----------------------------------------------------------------------------
+
+    def _look_ahead(self) -> None:
+        """Stop before a block that this program cannot execute, and say so."""
+        try:
+            self.kernel.check_protocol(self._state)
+        except UnsupportedProtocolError as error:
+            LOG.critical("%s", error)
+            self.failure = str(error)
+
+    def _check_able(self) -> None:
+        if self.failure:
+            raise InvariantError(self.failure)
+
+    def _check_again(self, wire: bytes) -> None:
+        tx = parse_transaction(wire, self.kernel.limits)
+        known = self._refused.get(tx.hash)
+        if known is not None:
+            raise known
+        check_transaction(self._state, tx, self.now, self.kernel.chain, self.kernel.limits)
+        self._seen.add(tx.hash)
+
+    def _drop_unseen(self) -> None:
+        """Forget of the mempool what CometBFT did not ask about after the last block."""
+        for tx in self._mempool.waiting():
+            if tx.hash not in self._seen:
+                self._mempool.drop(tx.hash)
+        self._seen = set()
+
+    def _execute(self, at: int, wires: Sequence[bytes]) -> Outcome:
+        key = self._key(at, wires)
+        known = self._executed.get(key)
+        if known is not None:
+            return known
+        if len(wires) > FEW:
+            self._verify_ahead(wires)
+        outcome = self.kernel.execute(self._state, self._head, at, wires)
+        self._executed[key] = outcome
+        return outcome
+
+    def _keep(self, at: int, wires: Sequence[bytes], outcome: Outcome) -> None:
+        self._executed[self._key(at, wires)] = outcome
+
+    def _key(self, at: int, wires: Sequence[bytes]) -> tuple[int, int, bytes]:
+        return self._head.height + 1, at, transactions_root(list(wires))
+
+    def _verify_ahead(self, wires: Sequence[bytes]) -> None:
+        """Verify signatures in two threads: libsodium does not hold the interpreter's lock."""
+
+        def verify(part: Sequence[bytes]) -> None:
+            for wire in part:
+                try:
+                    tx = parse_transaction(wire, self.kernel.limits)
+                except RejectedError:
+                    return  # executing it says why
+                verify_signature(self._state, tx, self.kernel.chain)
+
+        parts = [wires[start::VERIFYING_THREADS] for start in range(VERIFYING_THREADS)]
+        list(self._verifying.map(verify, parts))
+
+    def _forget_refused(self, outcome: Outcome) -> None:
+        spent: list[bytes] = []
+        for tx, error in outcome.refused:
+            if not isinstance(error, ShareExceededError):
+                spent.append(tx.hash)
+                self._refuse(tx.hash, error)
+        for faulty in outcome.faulty:
+            LOG.error("a transaction was left out, our bug: %s", faulty.error)
+            spent.append(faulty.transaction.hash)
+            self._refuse(faulty.transaction.hash, FaultyTransactionError(faulty.error))
+        self._pool.settle((), spent)
+
+    def _refuse(self, tx_hash: bytes, error: RejectedError) -> None:
+        if len(self._refused) >= MOST_REFUSED:
+            del self._refused[next(iter(self._refused))]
+        self._refused[tx_hash] = error
+
+
+def receipt_hash(receipt: Receipt) -> bytes:
+    """Return what a receipt is called in CometBFT's record of results."""
+    return sha256("receipt", encode(receipt))

@@ -1,0 +1,242 @@
+"""A consortium on this machine: a trial network under CometBFT, a node for each organisation.
+
+Each node is three processes, as it is elsewhere: what keeps the others alive, the application, and
+CometBFT. For measurements, tests and trying things out.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+
+from tallystick.consensus.solo import Solo
+from tallystick.errors import UnavailableError
+from tallystick.federation.acting import Acting
+from tallystick.federation.founding import trial_network
+from tallystick.federation.network_folder import GENESIS, plan_settings, read_genesis, write_network
+from tallystick.federation.proposing import propose
+from tallystick.lab.pilot import COMMAND
+from tallystick.node.engine import APPLICATION, COMETBFT
+from tallystick.node.home import init_home
+from tallystick.node.processes import process_states
+from tallystick.storage.sqlite import LedgerStore
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    import numpy as np
+
+    from tallystick.consensus.engine import Engine
+    from tallystick.federation.task_file import Task
+
+__all__ = ["Consortium", "free_ports"]
+
+P2P_OFFSET = 1000
+FIRST_PORT, LAST_PORT = 20_000, 30_000
+START_SECONDS, LOOK_SECONDS = 90.0, 0.2
+GRACE_SECONDS = 40.0
+
+
+class Consortium:
+    """A trial network in a folder, and its nodes while the context lasts.
+
+    Parameters
+    ----------
+    names
+        The founding members, each with a node.
+    seed
+        Drives every key: worthless beyond this machine.
+    settings
+        Keys of ``node.toml`` that are other than the defaults, on every node.
+
+    Attributes
+    ----------
+    names
+        Whose nodes there are; `add` adds one.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str], seed: int = 0, **settings: Any) -> None:  # noqa: ANN401
+        """Found the network unless the folder has it."""
+        self.folder = folder
+        self.names = list(names)
+        self._network = folder / "network"
+        if not (self._network / GENESIS).exists():
+            made = trial_network(names, seed, engine="cometbft")
+            base = free_ports(len(names))
+            planned = {
+                name: replace(each, **settings)
+                for name, each in plan_settings(names, {}, base, made.genesis).items()
+            }
+            write_network(self._network, made.genesis, planned, made.keyrings)
+            for name in names:
+                init_home(self.node(name), self._network, self.home(name))
+        self.genesis = read_genesis(self._network)
+        self._processes: dict[str, subprocess.Popen[str]] = {}
+        self._urls: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        """Start every node; return once all of them have the first block."""
+        for name in self.names:
+            self.start(name)
+        self.wait_for_height(1)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End every node."""
+        for name in list(self._processes):
+            self._processes[name].terminate()
+        for name in list(self._processes):
+            self.stop(name)
+
+    def home(self, name: str) -> Path:
+        """Return a member's folder: its keys, and what it keeps of its tasks."""
+        return self._network / name
+
+    def node(self, name: str) -> Path:
+        """Return the folder of a member's node."""
+        return self.folder / "nodes" / name
+
+    def url(self, name: str) -> str:
+        """Return where a node answers."""
+        return self._urls[name]
+
+    def pids(self, name: str) -> dict[str, int]:
+        """Return the processes of a node that runs: ``node``, ``application`` and ``cometbft``."""
+        found = process_states(self.node(name))
+        process = self._processes.get(name)
+        pids = {each: found[each].pid for each in (APPLICATION, COMETBFT) if each in found}
+        return {"node": 0 if process is None else process.pid, **pids}
+
+    def start(self, name: str, *, wait: bool = True) -> None:
+        """Start a node.
+
+        Parameters
+        ----------
+        wait
+            Until it answers; if not, `url` knows its address only if it ran before.
+
+        Raises
+        ------
+        UnavailableError
+            It ended instead of serving.
+        """
+        folder = self.node(name)
+        with (folder / "log").open("a", encoding="utf-8") as log:
+            self._processes[name] = subprocess.Popen(  # noqa: S603 - our own program
+                (*COMMAND, "node", "start", str(folder)),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        if not wait:
+            return
+        output = self._processes[name].stdout
+        said = "" if output is None else output.readline()
+        if not said.startswith("serving "):
+            self.stop(name)
+            msg = f"the node of '{name}' does not start: see {folder / 'log'}"
+            raise UnavailableError(msg)
+        self._urls[name] = said.split()[-1]
+
+    def stop(self, name: str, *, kill: bool = False) -> None:
+        """End a node; with ``kill`` its supervising process without a warning."""
+        process = self._processes.pop(name, None)
+        if process is None:
+            return
+        if kill:
+            process.kill()
+        else:
+            process.terminate()
+        process.wait(GRACE_SECONDS)
+        if process.stdout is not None:
+            process.stdout.close()
+
+    def status(self, name: str) -> dict[str, Any]:
+        """Return what a node says of itself.
+
+        Raises
+        ------
+        UnavailableError
+            It does not answer.
+        """
+        try:
+            answer = httpx.get(f"{self.url(name)}/v1/status", timeout=5, trust_env=False)
+            found: dict[str, Any] = answer.json()
+        except (httpx.HTTPError, ValueError) as error:
+            msg = f"the node of '{name}' does not answer: {error}"
+            raise UnavailableError(msg) from error
+        return found
+
+    def wait_for_height(
+        self, height: int, names: Sequence[str] | None = None, seconds: float = START_SECONDS
+    ) -> None:
+        """Return once nodes, all of them by default, are at a height.
+
+        Raises
+        ------
+        UnavailableError
+            One is not within the time.
+        """
+        deadline = time.monotonic() + seconds
+        waiting = set(self.names if names is None else names)
+        while waiting:
+            for name in tuple(waiting):
+                try:
+                    if self.status(name)["height"] >= height:
+                        waiting.discard(name)
+                except UnavailableError:
+                    pass
+            if waiting and time.monotonic() > deadline:
+                msg = f"no block {height} at {', '.join(sorted(waiting))} in {seconds:g} seconds"
+                raise UnavailableError(msg)
+            time.sleep(LOOK_SECONDS if waiting else 0)
+
+    def propose(self, task: Task, initial: Mapping[str, np.ndarray], by: str = "") -> bytes:
+        """Propose a task among all members in the name of one, the first by default."""
+        name = by or self.names[0]
+        with Acting.open((self.url(name),), key_folder=self.home(name)) as acting:
+            return propose(acting, self.home(name), task, initial).task
+
+    def join_command(self, name: str, task: str, *arguments: str) -> tuple[str, ...]:
+        """Return the command line of a member that takes part in a task at its own node."""
+        key = str(self.home(name))
+        return (*COMMAND, "join", self.url(name), "--key", key, "--task", task, *arguments)
+
+    def engine(self, name: str) -> Engine:
+        """Return a node's ledger, opened for reading, as it is now."""
+        return Solo(LedgerStore(self.node(name) / "ledger.db"))
+
+
+def free_ports(count: int) -> int:
+    """Return the first of so many ports that are free, as are those of their CometBFTs.
+
+    Raises
+    ------
+    UnavailableError
+        There are none.
+    """
+    for base in range(FIRST_PORT, LAST_PORT, max(4, count)):
+        with ExitStack() as held:
+            try:
+                for port in range(base, base + count):
+                    for each in (port, port + P2P_OFFSET):
+                        held.enter_context(socket.create_server(("127.0.0.1", each)))
+            except OSError:
+                continue
+            return base
+    msg = f"no {count} ports are free from {FIRST_PORT} on"
+    raise UnavailableError(msg)

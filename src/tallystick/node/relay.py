@@ -1,0 +1,271 @@
+"""Pass transactions on to CometBFT, and show the blocks that it made final.
+
+A transaction is acknowledged once it survives power loss here, then handed to the mempool, and
+handed over again while no block has it: a mempool is not kept. A block is shown once the signatures
+of two thirds of the validators are written beside it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tallystick.codec import encode
+from tallystick.consensus.cometbft.commits import LightBlock, without_unverifiable
+from tallystick.consensus.cometbft.rpc_json import parse_commit, parse_validators
+from tallystick.consensus.cometbft.validators import (
+    address_of,
+    founding_validators,
+    validators_hash,
+)
+from tallystick.consensus.engine import RetryLaterError
+from tallystick.errors import DecodeError, UnavailableError
+from tallystick.ledger.contracts import changes, members, validators
+from tallystick.node.reception import Reception
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tallystick.consensus.cometbft.replica import Replica
+    from tallystick.consensus.cometbft.rpc import CometRpc
+    from tallystick.consensus.cometbft.validators import Validators
+    from tallystick.crypto.merkle_map import MapProof
+    from tallystick.errors import RejectedError
+    from tallystick.ledger.block import Header
+    from tallystick.ledger.kernel import Outcome
+    from tallystick.storage.sqlite import LedgerStore
+
+__all__ = ["Relay"]
+
+LOG = logging.getLogger(__name__)
+GATHER_SECONDS = 0.005  # for company before transactions are written and handed over
+AGAIN_SECONDS = 2.0  # until what no block has is handed over again
+LOOK_SECONDS = 0.5  # between two looks for evidence while CometBFT is away
+PROOF_SECONDS = 10.0  # until a state is fixed by the next block
+PEERS_SECONDS = 1.0  # what is known of peers is so old at most
+PAGE = 100  # validators in an answer
+
+
+class Relay(Reception):
+    """Hands transactions over and shows blocks, for a node under CometBFT.
+
+    Parameters
+    ----------
+    engine, reader
+        As of `Reception`.
+    make_rpc
+        Connects to CometBFT's JSON-RPC; each thread has a connection of its own.
+    member
+        Whose node this is.
+    quiet_seconds
+        After how long without a block something is wrong.
+    """
+
+    engine: Replica
+
+    def __init__(
+        self,
+        engine: Replica,
+        reader: LedgerStore,
+        make_rpc: Callable[[], CometRpc],
+        *,
+        member: str,
+        quiet_seconds: float,
+    ) -> None:
+        """Work from `start` on."""
+        super().__init__(engine, reader)
+        self._make_rpc = make_rpc
+        self._rpc = make_rpc()
+        self._height = engine.proven
+        self._sets: dict[bytes, Validators] = {}
+        first = founding_validators(engine.genesis)
+        self._sets[validators_hash(first)] = first
+        self._member = member
+        self._quiet_seconds = quiet_seconds
+        self._asking = make_rpc()
+        self._peers: list[str] = []
+        self._peers_lock = threading.Lock()
+        self._looked = -PEERS_SECONDS
+        self._catching_up = False
+        self._news = threading.Event()
+        self._shown = threading.Condition()
+        self._showing = threading.Thread(target=self._show_on, name="evidence", daemon=True)
+        engine.listen(self._on_block)
+
+    def start(self) -> None:
+        """Begin to hand over and to show."""
+        super().start()
+        self._showing.start()
+
+    def stop(self) -> None:
+        """See `Reception.stop`."""
+        super().stop()
+        self._news.set()
+        if self._showing.is_alive():
+            self._showing.join()
+        self._rpc.close()
+        self._asking.close()
+
+    @property
+    def works(self) -> bool:
+        """Whether it is there to take transactions; what keeps the ledger from going on is not."""
+        return super().works and not self.engine.failure
+
+    @property
+    def height(self) -> int:
+        """Of the newest block whose evidence is here."""
+        return self._height
+
+    def prove(self, key: bytes) -> tuple[bytes | None, MapProof, Header, bytes]:
+        """See `Reception.prove`; the evidence is that of the next block, which fixes this state."""
+        with self.engine.lock:
+            row, proof = self.engine.state.prove_key(key)
+            head = self.engine.head
+        deadline = time.monotonic() + PROOF_SECONDS
+        with self._shown:
+            while self._height <= head.height:
+                if not self._shown.wait(deadline - time.monotonic()):
+                    msg = f"no block after {head.height} fixes this state yet"
+                    raise UnavailableError(msg, hint="ask again")
+        with self._reading:
+            evidence = next(self._reader.blocks(head.height + 1)).evidence
+        return row, proof, head, evidence
+
+    def facts(self) -> dict[str, Any]:
+        """See `Reception.facts`; what CometBFT says is as it was a moment ago."""
+        state = self.engine.state.reader()
+        seated = validators.validator_set(state)
+        with self._peers_lock:
+            if time.monotonic() - self._looked > PEERS_SECONDS:
+                self._looked = time.monotonic()
+                self._look_at_peers()
+        names = {
+            address_of(public).hex(): name for name, public in validators.validator_keys(state)
+        }
+        quiet = max(0, self.clock.now() - self.engine.head.time) / 1000
+        return {
+            "validators": list(seated),
+            "peers": sorted(names.get(each, each) for each in self._peers),
+            "catching_up": self._catching_up or self.engine.head.height > self._height + 1,
+            "history_from": self.engine.history_from,
+            "quiet_seconds": round(quiet, 1),
+            "missing": [] if quiet < self._quiet_seconds else self._absent(seated, names),
+            "failure": self.engine.failure,
+            "upgrades": [list(each) for each in changes.upcoming(state)],
+            "protocol": members.protocol(state),
+        }
+
+    def _look_at_peers(self) -> None:
+        try:
+            found: list[dict[str, Any]] = self._asking.call("net_info").get("peers") or []
+            self._peers = [str(each["node_info"]["id"]) for each in found]
+            sync = self._asking.call("status")["sync_info"]
+            self._catching_up = bool(sync["catching_up"])
+        except (UnavailableError, DecodeError, KeyError, TypeError) as error:
+            LOG.debug("nothing is known of peers: %s", error)
+            self._peers, self._catching_up = [], False
+
+    def _absent(self, seated: dict[str, bytes], names: dict[str, str]) -> list[str]:
+        """Return the validators whose nodes are not connected to this one."""
+        here = {names.get(each, each) for each in self._peers} | {self._member}
+        return [name for name in seated if name not in here]
+
+    def _go_on(self) -> None:
+        handed = time.monotonic() - AGAIN_SECONDS
+        while not self._stopping:
+            self._take_in(AGAIN_SECONDS / 4)
+            if time.monotonic() - handed >= AGAIN_SECONDS:
+                handed = time.monotonic()
+                self._hand_over_again()
+
+    def _admit(self, wires: Sequence[bytes]) -> list[bytes | RejectedError | RetryLaterError]:
+        answers = self.engine.admit(wires, self.now)
+        taken = [
+            (place, wire, answer)
+            for place, (wire, answer) in enumerate(zip(wires, answers, strict=True))
+            if isinstance(answer, bytes)
+        ]
+        try:
+            problems = self._rpc.broadcast([wire for _, wire, _ in taken])
+        except (UnavailableError, DecodeError) as error:
+            LOG.warning("%s; what was taken is handed over later", error)
+            return answers
+        for (place, _, tx_hash), problem in zip(taken, problems, strict=True):
+            if isinstance(problem, RetryLaterError):
+                self.engine.give_back(tx_hash)
+                answers[place] = problem
+            elif problem is not None:
+                LOG.warning("transaction %s is handed over later: %s", tx_hash.hex()[:12], problem)
+        return answers
+
+    def _hand_over_again(self) -> None:
+        """Hand over what was taken and no block has, and forget what none can hold."""
+        if not self.engine.pending or self.engine.failure:
+            return
+        try:
+            self.engine.reconsider()
+            self._rpc.broadcast(self.engine.waiting())
+        except (UnavailableError, DecodeError) as error:
+            LOG.info("nothing is handed over now: %s", error)
+
+    # --- blocks and their evidence --------------------------------------------------------------
+
+    def _on_block(self, _: Outcome) -> None:
+        self._news.set()
+
+    def _show_on(self) -> None:
+        """Fetch the evidence of each block that has none, in order, and show it."""
+        rpc = self._make_rpc()
+        complained = False
+        while not self._stopping:
+            if self._height >= self.engine.head.height:
+                self._news.wait(LOOK_SECONDS)
+                self._news.clear()
+                continue
+            try:
+                self._show(rpc, self._height + 1)
+                complained = False
+            except (UnavailableError, DecodeError) as error:
+                if not complained:
+                    LOG.info("no evidence of block %d yet: %s", self._height + 1, error)
+                complained = True
+                self._news.wait(LOOK_SECONDS / 5)
+                self._news.clear()
+            except BaseException as error:
+                LOG.critical("blocks are shown no more", exc_info=error)
+                self.failure = error
+                raise
+        rpc.close()
+
+    def _show(self, rpc: CometRpc, height: int) -> None:
+        self._height = max(self._height, self.engine.proven)  # it may have begun with a snapshot
+        if self._height >= height:
+            return
+        header, commit = parse_commit(rpc.call("commit", height=str(height)))
+        found = self._sets.get(header.validators_hash)
+        if found is None:
+            found = self._fetch_validators(rpc, height)
+            self._sets[header.validators_hash] = found
+        # What does not verify is left out: a single validator could make a block unprovable.
+        evidence = encode(without_unverifiable(LightBlock(header, commit, found)))
+        block = self.engine.prove(height, evidence)
+        self._keep(msgspec.structs.replace(block, evidence=evidence))
+        with self._shown:
+            self._height = height
+            self._shown.notify_all()
+        self._ring(height)
+
+    def _fetch_validators(self, rpc: CometRpc, height: int) -> Validators:
+        pages: list[dict[str, Any]] = []
+        wanted = 1
+        while len(pages) * PAGE < wanted:
+            page = rpc.call(
+                "validators", height=str(height), page=str(len(pages) + 1), per_page=str(PAGE)
+            )
+            pages.append(page)
+            wanted = int(page.get("total", 0))
+        return parse_validators(*pages)
