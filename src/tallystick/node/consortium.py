@@ -19,6 +19,7 @@ from tallystick.consensus.witness import Witness
 from tallystick.crypto import keys
 from tallystick.ledger.contracts import members
 from tallystick.node.bell import Bell
+from tallystick.node.catching_up import Backfill, find_snapshot
 from tallystick.node.engine import write_engine
 from tallystick.node.gate import Gate, Limits
 from tallystick.node.home import BLOBS, LEDGER, Home, open_folder, open_shelf
@@ -87,12 +88,14 @@ def open_consortium(
             lambda: CometRpc(meeting.rpc_url),
             member=keyring.name,
             quiet_seconds=QUIET_BEATS * settings.heartbeat_milliseconds / 1000,
+            newest_snapshot=lambda: max((each.height for each in snapshots.listed()), default=0),
         )
         opened.callback(relay.stop)
         bell = Bell(relay.height, settings.connections * 3 // 4)
         relay.listen(bell.ring)
         gate = Gate(engine.kernel.chain, Limits(settings.requests_per_second), relay.clock)
         metrics = Metrics(relay)
+        authority = Path(settings.authority) if settings.authority else None
         replicator = Replicator(
             shelf,
             settings.nodes,
@@ -101,7 +104,7 @@ def open_consortium(
             member=keyring.name,
             metrics=metrics,
             witness=Witness(folder / "evidence"),
-            ca=Path(settings.authority) if settings.authority else None,
+            ca=authority,
         )
         opened.callback(replicator.stop)
         relay.listen(replicator.ring)
@@ -114,9 +117,15 @@ def open_consortium(
             engine.secret,
             keyring.validator[0],
             moniker=keyring.name,
+            state_sync=None if engine.head.height else find_snapshot(folder, genesis, settings),
             as_json=as_json,
         )
         replicator.start()
+        backfill = Backfill(
+            folder, genesis, settings.nodes, lambda: engine.base, engine.fill_in, authority
+        )
+        opened.callback(backfill.stop)
+        backfill.start()
         server = Server(Application(engine, snapshots), meeting.socket)
         opened.callback(server.close)
         return Home(folder, settings, genesis, service, opened.pop_all())

@@ -132,6 +132,13 @@ ROUTES: tuple[Entry, ...] = (
         takes=OCTETS,
     ),
     Entry(
+        "POST",
+        f"{API}/light",
+        ledger_routes.light,
+        "What a light client of CometBFT asks, in JSON-RPC: commit, validators, consensus_params.",
+        takes="application/json",
+    ),
+    Entry(
         "PUT",
         BLOB,
         blob_routes.put_blob,

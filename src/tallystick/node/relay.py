@@ -63,6 +63,8 @@ class Relay(Reception):
         Whose node this is.
     quiet_seconds
         After how long without a block something is wrong.
+    newest_snapshot
+        Asked for the height of the newest snapshot here, 0 for none.
     """
 
     engine: Replica
@@ -75,6 +77,7 @@ class Relay(Reception):
         *,
         member: str,
         quiet_seconds: float,
+        newest_snapshot: Callable[[], int],
     ) -> None:
         """Work from `start` on."""
         super().__init__(engine, reader)
@@ -86,7 +89,9 @@ class Relay(Reception):
         self._sets[validators_hash(first)] = first
         self._member = member
         self._quiet_seconds = quiet_seconds
+        self._newest_snapshot = newest_snapshot
         self._asking = make_rpc()
+        self.ask_engine = self._ask_light
         self._peers: list[str] = []
         self._peers_lock = threading.Lock()
         self._looked = -PEERS_SECONDS
@@ -146,18 +151,24 @@ class Relay(Reception):
         names = {
             address_of(public).hex(): name for name, public in validators.validator_keys(state)
         }
+        base = self.engine.base
+        behind = self.engine.head.height > self._height + 1
         quiet = max(0, self.clock.now() - self.engine.head.time) / 1000
         return {
             "validators": list(seated),
             "peers": sorted(names.get(each, each) for each in self._peers),
-            "catching_up": self._catching_up or self.engine.head.height > self._height + 1,
-            "history_from": self.engine.history_from,
+            "catching_up": base is not None or self._catching_up or behind,
+            "history_from": 1 if base is None else base.height + 1,
+            "snapshot": self._newest_snapshot(),
             "quiet_seconds": round(quiet, 1),
             "missing": [] if quiet < self._quiet_seconds else self._absent(seated, names),
             "failure": self.engine.failure,
             "upgrades": [list(each) for each in changes.upcoming(state)],
             "protocol": members.protocol(state),
         }
+
+    def _ask_light(self, method: str, parameters: dict[str, str]) -> dict[str, Any]:
+        return self._asking.call(method, **parameters)
 
     def _look_at_peers(self) -> None:
         try:

@@ -38,6 +38,7 @@ from tallystick.ledger.transaction import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from tallystick.ledger.block import Block, Header
     from tallystick.ledger.genesis import Genesis
@@ -204,13 +205,6 @@ class Replica:
         return self._store.leaves(task, start)
 
     @property
-    def history_from(self) -> int:
-        """Height from which on blocks are here: 1, or after the state this node began with."""
-        with self.lock:
-            base = self._store.base()
-            return 1 if base is None else base.height + 1
-
-    @property
     def proven(self) -> int:
         """Height up to which blocks have what the validators signed them by."""
         with self.lock:
@@ -331,6 +325,17 @@ class Replica:
             self._look_ahead()
         for listener in self._listeners:
             listener(outcome)
+
+    @property
+    def base(self) -> Header | None:
+        """The header this ledger began with, `None` when every block is here."""
+        with self.lock:
+            return self._store.base()
+
+    def fill_in(self, other: Path) -> None:
+        """Take over the blocks before the base; see `LedgerStore.fill_in`."""
+        with self.lock:
+            self._store.fill_in(other)
 
     def restore(self, rows: dict[bytes, bytes], header: Header) -> None:
         """Begin with the state of a block that others decided, before this node has any.
