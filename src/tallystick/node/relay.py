@@ -63,8 +63,8 @@ class Relay(Reception):
         Whose node this is.
     quiet_seconds
         After how long without a block something is wrong.
-    newest_snapshot
-        Asked for the height of the newest snapshot here, 0 for none.
+    also
+        Asked for what else the node's status says of the engine.
     """
 
     engine: Replica
@@ -77,7 +77,7 @@ class Relay(Reception):
         *,
         member: str,
         quiet_seconds: float,
-        newest_snapshot: Callable[[], int],
+        also: Callable[[], dict[str, Any]],
     ) -> None:
         """Work from `start` on."""
         super().__init__(engine, reader)
@@ -89,7 +89,7 @@ class Relay(Reception):
         self._sets[validators_hash(first)] = first
         self._member = member
         self._quiet_seconds = quiet_seconds
-        self._newest_snapshot = newest_snapshot
+        self._also = also
         self._asking = make_rpc()
         self.ask_engine = self._ask_light
         self._peers: list[str] = []
@@ -159,7 +159,7 @@ class Relay(Reception):
             "peers": sorted(names.get(each, each) for each in self._peers),
             "catching_up": base is not None or self._catching_up or behind,
             "history_from": 1 if base is None else base.height + 1,
-            "snapshot": self._newest_snapshot(),
+            **self._also(),
             "quiet_seconds": round(quiet, 1),
             "missing": [] if quiet < self._quiet_seconds else self._absent(seated, names),
             "failure": self.engine.failure,
