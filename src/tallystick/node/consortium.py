@@ -9,6 +9,8 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
 from tallystick.consensus.client import Signer
 from tallystick.consensus.cometbft.application import Application
 from tallystick.consensus.cometbft.replica import Replica
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["open_consortium", "voting_secret"]
 
 LOG = logging.getLogger(__name__)
+METRICS_SECONDS = 2.0
 QUIET_BEATS = 4  # heartbeats without a block until something is wrong
 
 
@@ -111,6 +114,7 @@ class _Node:
         bell = Bell(relay.height, settings.connections * 3 // 4)
         gate = Gate(engine.kernel.chain, Limits(settings.requests_per_second), relay.clock)
         metrics = Metrics(relay)
+        metrics.beside = self._engine_metrics
         self._replicator = Replicator(
             shelf,
             settings.nodes,
@@ -165,6 +169,13 @@ class _Node:
 
     def _connect(self) -> CometRpc:
         return CometRpc(self._meeting.rpc_url)
+
+    def _engine_metrics(self) -> bytes:
+        try:
+            return httpx.get(self._meeting.metrics_url, timeout=METRICS_SECONDS).content
+        except httpx.HTTPError as error:
+            LOG.debug("CometBFT does not say what it counts: %s", error)
+            return b""
 
     def _hand_in(self, wire: bytes) -> None:
         self._relay.submit(wire).result()
