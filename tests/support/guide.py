@@ -1,8 +1,8 @@
 """A guide's fenced blocks, performed: each organisation in its own folder, mail by copying.
 
 The info string of a block says what it is for: ``console NAME…`` commands, ``stop NAME…`` commands
-to end, ``send FROM TO…`` files and folders that one mails to others, ``LANGUAGE NAME FILE`` a file to
-write or, with ``changed`` after it, lines to change in one. *everybody* is all but guests.
+to end, ``send FROM TO…`` files and folders that one mails to others, ``LANGUAGE NAME FILE`` a file
+to write or, with ``changed`` after it, lines to change in one. *everybody* is all but guests.
 """
 
 from __future__ import annotations
