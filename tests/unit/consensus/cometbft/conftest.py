@@ -1,0 +1,56 @@
+"""A ledger driven by hand, and fake CometBFTs whose applications are to follow it."""
+
+from contextlib import ExitStack, closing
+
+import pytest
+from support.fake_network import Network, start_comet
+from support.validators import Validators
+
+from tallystick.ledger.messages import Transfer
+
+
+@pytest.fixture
+def world():
+    """Return the kernel alone, whose blocks say what is right."""
+    return Validators(audited=False)
+
+
+@pytest.fixture
+def opened():
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def make_comet(world, tmp_path, opened):
+    """Return a maker of fake CometBFTs, each with an application of its own."""
+    made = []
+
+    def make(**options):
+        made.append(start_comet(tmp_path / f"c{len(made)}", world.genesis, **options))
+        opened.callback(made[-1].stop)
+        return made[-1]
+
+    return make
+
+
+@pytest.fixture
+def comet(make_comet):
+    return make_comet()
+
+
+@pytest.fixture
+def make_network(world, tmp_path, opened):
+    def make(count=4, **options):
+        return opened.enter_context(closing(Network(tmp_path, world.genesis, count, **options)))
+
+    return make
+
+
+@pytest.fixture
+def pay(world):
+    """Return a maker of transactions that succeed, each of other bytes."""
+    amounts = iter(range(1, 10_000))
+    return lambda member="bravo", **envelope: world.send(
+        member, Transfer("alpha" if member != "alpha" else "bravo", next(amounts)), **envelope
+    )
