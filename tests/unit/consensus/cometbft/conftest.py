@@ -6,7 +6,9 @@ import pytest
 from support.fake_network import Network, start_comet
 from support.validators import Validators
 
+from tallystick.consensus.cometbft.replica import Replica
 from tallystick.ledger.messages import Transfer
+from tallystick.storage.sqlite import LedgerStore
 
 
 @pytest.fixture
@@ -54,3 +56,45 @@ def pay(world):
     return lambda member="bravo", **envelope: world.send(
         member, Transfer("alpha" if member != "alpha" else "bravo", next(amounts)), **envelope
     )
+
+
+@pytest.fixture
+def clock():
+    """Return a clock that a test moves: one number, in milliseconds."""
+    return [0]
+
+
+@pytest.fixture
+def make_replica(world, tmp_path, clock, opened):
+    """Return a maker of replicas of one file, or of other files by their name."""
+
+    def make(name="ledger.sqlite", **options):
+        made = Replica(
+            LedgerStore(tmp_path / name), world.genesis, clock=lambda: clock[0], **options
+        )
+        opened.callback(made.close)
+        return made
+
+    return make
+
+
+@pytest.fixture
+def replica(make_replica):
+    return make_replica()
+
+
+@pytest.fixture
+def decide(world):
+    """Return what lets replicas decide and write the block that the kernel alone makes."""
+
+    def act(*replicas, dt=1000):
+        outcome = world.seal(dt)
+        for each in replicas:
+            wires = outcome.block.transactions
+            assert each.refusal(outcome.header.height, outcome.header.time, wires) == ""
+            each.finalize(outcome.header.height, outcome.header.time, wires)
+            each.commit()
+            assert each.head == outcome.header
+        return outcome
+
+    return act
