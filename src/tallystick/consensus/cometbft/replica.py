@@ -37,7 +37,7 @@ from tallystick.ledger.transaction import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from tallystick.ledger.block import Block, Header
@@ -186,15 +186,16 @@ class Replica:
         with self.lock:
             self._pool.settle((), [tx_hash])
 
-    def waiting(self) -> list[bytes]:
-        """Return the wire bytes of what was handed in here and waits, each sender's in order."""
+    def waiting(self) -> dict[bytes, bytes]:
+        """Return what was handed in here and waits, by hash, each sender's in order."""
         with self.lock:
-            return [tx.wire for tx in sorted(self._pool.waiting(), key=lambda tx: tx.order)]
+            listed = sorted(self._pool.waiting(), key=lambda tx: tx.order)
+            return {tx.hash: tx.wire for tx in listed}
 
-    def reconsider(self) -> None:
-        """Forget what waits here and what no block can hold any more, and remember why."""
+    def reconsider(self, hashes: Collection[bytes]) -> None:
+        """Forget those that wait here and that no block can hold any more, and remember why."""
         with self.lock:
-            waiting = self._pool.waiting()
+            waiting = [tx for tx in self._pool.waiting() if tx.hash in hashes]
             if waiting:
                 outcome = self.kernel.propose(self._state, self._head, self.now, waiting)
                 self._forget_refused(outcome)
