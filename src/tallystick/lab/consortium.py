@@ -85,7 +85,9 @@ class Consortium:
     def __enter__(self) -> Self:
         """Start every node; return once all of them have the first block."""
         for name in self.names:
-            self.start(name)
+            self._spawn(name)
+        for name in self.names:
+            self._listen(name)
         self.wait_for_height(1)
         return self
 
@@ -133,6 +135,11 @@ class Consortium:
         UnavailableError
             It ended instead of serving.
         """
+        self._spawn(name)
+        if wait:
+            self._listen(name)
+
+    def _spawn(self, name: str) -> None:
         folder = self.node(name)
         with (folder / "log").open("a", encoding="utf-8") as log:
             self._processes[name] = subprocess.Popen(  # noqa: S603 - our own program
@@ -142,13 +149,14 @@ class Consortium:
                 stderr=log,
                 text=True,
             )
-        if not wait:
-            return
+
+    def _listen(self, name: str) -> None:
+        """Wait until a node says where it answers."""
         output = self._processes[name].stdout
         said = "" if output is None else output.readline()
         if not said.startswith("serving "):
             self.stop(name)
-            msg = f"the node of '{name}' does not start: see {folder / 'log'}"
+            msg = f"the node of '{name}' does not start: see {self.node(name) / 'log'}"
             raise UnavailableError(msg)
         self._urls[name] = said.split()[-1]
 

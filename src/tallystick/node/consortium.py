@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -87,6 +88,7 @@ class _Node:
         settings, keyring = given.settings, given.keyring
         self._authority = Path(settings.authority) if settings.authority else None
         opened.enter_context(closing(Lock(folder)))
+        _begin_again(folder, meeting)
         store = LedgerStore(folder / LEDGER)
         opened.callback(store.close)
         self.engine = engine = Replica(store, given.genesis, most_pending=settings.pending)
@@ -190,6 +192,27 @@ class _Node:
             "accused": self._accuser.told(),
             "address": f"{known_by}@{settings.p2p_host}:{settings.p2p_port}",
         }
+
+
+def _begin_again(folder: Path, meeting: Meeting) -> None:
+    """Forget a snapshot after which there is no block: CometBFT may not know that it was taken in.
+
+    It would refuse an application that is ahead of it. Nothing is lost but the time it took.
+    """
+    path = folder / LEDGER
+    if not path.exists():
+        return
+    with closing(LedgerStore(path)) as store:
+        base, head = store.base(), store.head()
+    if base is None or head is None or head.height > base.height:
+        return
+    LOG.warning("beginning with a snapshot again: no block came after the last one")
+    for each in folder.glob(f"{LEDGER}*"):
+        if not each.name.endswith("lock"):
+            each.unlink()
+    for each in (meeting.home / "data").glob("*"):
+        if each.is_dir():  # never the file that says what was signed last
+            shutil.rmtree(each)
 
 
 def voting_secret(state: State, keyring: Keyring) -> bytes:

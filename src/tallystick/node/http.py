@@ -23,6 +23,7 @@ from tallystick.consensus.wire import API, SIGNATURE_HEADER, TIME_HEADER
 from tallystick.errors import TallyError, UnavailableError
 from tallystick.node import blob_routes, ledger_routes
 from tallystick.node.asking import target_of
+from tallystick.node.batch import submit_batch
 from tallystick.node.gate import HttpError
 from tallystick.node.openapi import describe
 
@@ -99,6 +100,14 @@ ROUTES: tuple[Entry, ...] = (
         f"{API}/transactions",
         ledger_routes.submit,
         "Submit a transaction; 202 with the node's signed word, 503 when there is no room now.",
+        signed=True,
+        takes=OCTETS,
+    ),
+    Entry(
+        "POST",
+        f"{API}/transactions/batch",
+        submit_batch,
+        "Submit up to 256 transactions, framed as blocks are; an answer for each, in their order.",
         signed=True,
         takes=OCTETS,
     ),

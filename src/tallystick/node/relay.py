@@ -91,6 +91,7 @@ class Relay(Reception):
         self._quiet_seconds = quiet_seconds
         self._also = also
         self._asking = make_rpc()
+        self._late: set[bytes] = set()
         self.ask_engine = self._ask_light
         self._peers: list[str] = []
         self._peers_lock = threading.Lock()
@@ -214,12 +215,15 @@ class Relay(Reception):
         return answers
 
     def _hand_over_again(self) -> None:
-        """Hand over what was taken and no block has, and forget what none can hold."""
-        if not self.engine.pending or self.engine.failure:
+        """Hand over what no block has for a while, and forget what none can hold."""
+        waiting = {} if self.engine.failure else self.engine.waiting()
+        late = self._late.intersection(waiting)  # it waited when this was done last
+        self._late = set(waiting)
+        if not late:
             return
         try:
-            self.engine.reconsider()
-            self._rpc.broadcast(self.engine.waiting())
+            self.engine.reconsider(late)
+            self._rpc.broadcast([wire for tx, wire in self.engine.waiting().items() if tx in late])
         except (UnavailableError, DecodeError) as error:
             LOG.info("nothing is handed over now: %s", error)
 
