@@ -1,4 +1,4 @@
-"""The guide to a consortium, performed: four nodes, a task, a fifth one, a lost one, one removed."""
+"""The guide to a consortium, performed: four nodes, a task, a fifth, a lost and a removed one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FOUNDERS = ("north", "south", "east", "west")
 NEWCOMER, REMOVED = "centre", "east"
 NAMES = (*FOUNDERS, NEWCOMER)
 FIRST_PORT = 26650
-HOST = "LOCALHOST"  # any case but this one is a machine nobody else can reach, which needs no TLS
+HOST = "LOCALHOST"  # in small letters it needs no TLS
 SNAPSHOT_BLOCKS = 10
 SECONDS = 240
 
@@ -40,7 +40,8 @@ def stage(tmp_path_factory):
         pytest.skip(str(error))
     base = free_ports(len(NAMES))
     nodes = {
-        name: f"https://{HOST}:{base + place}" for place, name in enumerate((*sorted(FOUNDERS), NEWCOMER))
+        name: f"https://{HOST}:{base + place}"
+        for place, name in enumerate((*sorted(FOUNDERS), NEWCOMER))
     }
     variables = {name: {"NODE": nodes[name], VARIABLE: str(binary.path)} for name in NAMES}
     performed = Stage(
@@ -133,7 +134,9 @@ def test_the_guides_blocks_are_all_understood():
     performed = sum(len(commands_in(block.body)) for block in blocks_of(text))
 
     assert kinds == {"console", "send", "stop", "python", "toml", "ini"}
-    assert shown - performed == 4  # another's CometBFT, an upgrade that does not exist, one key twice
+    assert (
+        shown - performed == 4
+    )  # another's CometBFT, an upgrade that does not exist, one key twice
 
 
 def ts_public(signer):
