@@ -96,7 +96,7 @@ class Relay(Reception):
         self._peers: list[str] = []
         self._peers_lock = threading.Lock()
         self._looked = -PEERS_SECONDS
-        self._catching_up = False
+        self._catching_up = True  # until CometBFT says that it is not
         self._news = threading.Event()
         self._shown = threading.Condition()
         self._showing = threading.Thread(target=self._show_on, name="evidence", daemon=True)
@@ -179,7 +179,7 @@ class Relay(Reception):
             self._catching_up = bool(sync["catching_up"])
         except (UnavailableError, DecodeError, KeyError, TypeError) as error:
             LOG.debug("nothing is known of peers: %s", error)
-            self._peers, self._catching_up = [], False
+            self._peers = []
 
     def _absent(self, seated: dict[str, bytes], names: dict[str, str]) -> list[str]:
         """Return the validators whose nodes are not connected to this one."""
