@@ -15,7 +15,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: help setup demo test slow pilot byzfl accountant cover check fmt fmt-check lint type layers guards bench lab docs vectors clean
+.PHONY: help setup demo test slow pilot byzfl accountant cover check fmt fmt-check lint type layers guards bench lab docs vectors proto clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -122,6 +122,13 @@ docs: .venv/.ready ## rewrite the generated pages
 vectors: .venv/.ready ## rewrite the test vectors
 	$(BIN)/python scripts/make_vectors.py
 	$(BIN)/python scripts/make_rule_vectors.py
+
+# The oldest compiler whose code every later runtime takes; in an environment of its own.
+proto: ## write what abci.proto says again as Python
+	$(PYTHON) -m venv build/proto
+	build/proto/bin/python -m pip --disable-pip-version-check install --quiet grpcio-tools==1.62.3
+	build/proto/bin/python -m grpc_tools.protoc -Isrc --python_out=src --pyi_out=src \
+		src/tallystick/consensus/cometbft/abci.proto
 
 clean: ## remove .venv and every cache
 	rm -rf .venv .venv-byzfl .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist .coverage .coverage.*

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from tallystick.cli.options import Json, KeyFolder
+from tallystick.cli.options import Authority, Json, KeyFolder
 from tallystick.cli.output import print_document, say
 
 __all__ = ["node"]
@@ -27,9 +27,18 @@ def init(
         typer.Option(metavar="FILE", help="The network's genesis.bin, or the folder it is in."),
     ],
     key: KeyFolder,
+    nodes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--node", metavar="URL", help="A node of a consortium that runs already; repeatable."
+        ),
+    ] = None,
+    ca: Authority = None,
     json: Json = False,
 ) -> None:
     """Make a node's folder: genesis, settings, and where the key is. No secret is copied.
+
+    With --node the settings know the nodes named: each is asked where its CometBFT listens.
 
     The settings are those that `tally network init` wrote for this member, or else the defaults.
     """
@@ -37,7 +46,7 @@ def init(
     from tallystick.ledger.genesis import genesis_hash
     from tallystick.node.home import init_home
 
-    settings = init_home(home, genesis, key)
+    settings = init_home(home, genesis, key, nodes or (), ca)
     found = read_genesis(genesis)
     if json:
         print_document(

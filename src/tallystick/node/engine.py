@@ -64,6 +64,11 @@ class Meeting:
         """Where it answers."""
         return f"http://127.0.0.1:{self.rpc_port}"
 
+    @property
+    def metrics_url(self) -> str:
+        """Where it says what it counts."""
+        return f"http://127.0.0.1:{self.metrics_port}/metrics"
+
     def to_text(self) -> str:
         """Return this for a command line."""
         return json.dumps([str(self.home), str(self.socket), self.rpc_port, self.metrics_port])

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -79,7 +80,8 @@ async def ready(service: Service, _: Request) -> Response:
 
 async def metrics(service: Service, _: Request) -> Response:
     """Answer what is counted, for Prometheus."""
-    return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    text = await to_thread.run_sync(service.metrics.text)
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 async def openapi(_: Service, __: Request) -> Response:
@@ -139,6 +141,13 @@ ROUTES: tuple[Entry, ...] = (
         "Say which block one has checked; see what others were shown.",
         signed=True,
         takes=OCTETS,
+    ),
+    Entry(
+        "POST",
+        f"{API}/light",
+        ledger_routes.light,
+        "What a light client of CometBFT asks, in JSON-RPC: commit, validators, consensus_params.",
+        takes="application/json",
     ),
     Entry(
         "PUT",
