@@ -15,7 +15,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: help setup demo test slow pilot byzfl accountant cover check fmt fmt-check lint type layers guards bench lab docs vectors proto clean
+.PHONY: help setup demo test slow pilot consortium chaos byzfl accountant cover check fmt fmt-check lint type layers guards bench lab docs vectors proto clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -70,6 +70,14 @@ slow: .venv/.ready ## run the tests that take longer
 
 pilot: .venv/.ready ## run pilots of several processes: the guide, chaos, lying nodes
 	$(BIN)/pytest -q -n $(WORKERS) -m 'network and not gpu' tests
+
+consortium: .venv/.ready ## run the tests of four nodes under CometBFT, all but the long one
+	$(BIN)/pytest -q -m network tests/consortium --ignore tests/consortium/test_chaos.py
+
+SEED ?= 1
+
+chaos: .venv/.ready ## kill processes of a consortium at random, as SEED=n says
+	TALLY_CHAOS_SEED=$(SEED) $(BIN)/pytest -q -m network tests/consortium/test_chaos.py
 
 byzfl: .venv-byzfl/.ready ## compare the aggregation rules with ByzFL's (PyTorch: some 6 GB)
 	.venv-byzfl/bin/python -m pytest -q -m byzfl tests/byzfl
