@@ -24,7 +24,14 @@ NEEDED = {
     "catching_up": bool,
     "tasks": list,
 }
-OPTIONAL = {"members": list, "seen": dict, "time": int}
+OPTIONAL = {
+    "members": list,
+    "seen": dict,
+    "time": int,
+    "missing": list,
+    "accused": list,
+    "upgrades": list,
+}
 UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -84,7 +91,10 @@ def _tell(found: dict[str, Any]) -> None:
     say(f"height    {found['height']}{age}")
     say(f"ordered   by {', '.join(map(str, found['validators']))} ({found['engine']})")
     if not found.get("ok"):
-        say("stopped   it takes no transactions now")
+        failure = f": {found['failure']}" if found.get("failure") else ""
+        say(f"stopped   it takes no transactions now{failure}")
+    if found["engine"] == "cometbft":
+        _tell_engine(found)
     seen = found["seen"]
     rows = [
         (name, f"seen {_ago(now, seen[name])}" if name in seen else "not seen")
@@ -94,6 +104,23 @@ def _tell(found: dict[str, Any]) -> None:
         say(f"member    {line}")
     for line in table(map(_task, found["tasks"])):
         say(f"task      {line}")
+
+
+def _tell_engine(found: dict[str, Any]) -> None:
+    """Show how the nodes of a consortium are, as this one sees them."""
+    say(f"connected to {', '.join(map(str, found['peers'])) or 'no other node'}")
+    if found["missing"]:
+        quiet = found.get("quiet_seconds", 0)
+        gone = ", ".join(map(str, found["missing"]))
+        say(f"waiting   no block for {quiet:.0f} s; not connected: {gone}")
+    if found["catching_up"]:
+        since = found.get("history_from", 1)
+        rest = f"; blocks before {since} are being fetched" if since > 1 else ""
+        say(f"behind    it is catching up{rest}")
+    for each in found["accused"]:
+        say(f"accused   {each.get('member')}: {each.get('kind')} at height {each.get('height')}")
+    for version, height in found["upgrades"]:
+        say(f"upgrade   protocol {version} after block {height}")
 
 
 def _task(task: dict[str, Any]) -> tuple[str, ...]:

@@ -64,6 +64,8 @@ class Relay(Reception):
         Whose node this is.
     quiet_seconds
         After how long without a block something is wrong.
+    also
+        Asked for what else the node's status says of the engine.
     """
 
     engine: Replica
@@ -76,6 +78,7 @@ class Relay(Reception):
         *,
         member: str,
         quiet_seconds: float,
+        also: Callable[[], dict[str, Any]],
     ) -> None:
         """Work from `start` on."""
         super().__init__(engine, reader)
@@ -87,7 +90,10 @@ class Relay(Reception):
         self._sets[validators_hash(first)] = first
         self._member = member
         self._quiet_seconds = quiet_seconds
+        self._also = also
         self._asking = make_rpc()
+        self._late: set[bytes] = set()
+        self.ask_engine = self._ask_light
         self._peers: list[str] = []
         self._peers_lock = threading.Lock()
         self._looked = -PEERS_SECONDS
@@ -147,18 +153,24 @@ class Relay(Reception):
         names = {
             address_of(public).hex(): name for name, public in validators.validator_keys(state)
         }
+        base = self.engine.base
+        behind = self.engine.head.height > self._height + 1
         quiet = max(0, self.clock.now() - self.engine.head.time) / 1000
         return {
             "validators": list(seated),
             "peers": sorted(names.get(each, each) for each in self._peers),
-            "catching_up": self._catching_up or self.engine.head.height > self._height + 1,
-            "history_from": self.engine.history_from,
+            "catching_up": base is not None or self._catching_up or behind,
+            "history_from": 1 if base is None else base.height + 1,
+            **self._also(),
             "quiet_seconds": round(quiet, 1),
             "missing": [] if quiet < self._quiet_seconds else self._absent(seated, names),
             "failure": self.engine.failure,
             "upgrades": [list(each) for each in changes.upcoming(state)],
             "protocol": members.protocol(state),
         }
+
+    def _ask_light(self, method: str, parameters: dict[str, str]) -> dict[str, Any]:
+        return self._asking.call(method, **parameters)
 
     def _look_at_peers(self) -> None:
         try:
@@ -207,12 +219,15 @@ class Relay(Reception):
         return answers
 
     def _hand_over_again(self) -> None:
-        """Hand over what was taken and no block has, and forget what none can hold."""
-        if not self.engine.pending or self.engine.failure:
+        """Hand over what no block has for a while, and forget what none can hold."""
+        waiting = {} if self.engine.failure else self.engine.waiting()
+        late = self._late.intersection(waiting)  # it waited when this was done last
+        self._late = set(waiting)
+        if not late:
             return
         try:
-            self.engine.reconsider()
-            self._rpc.broadcast(self.engine.waiting())
+            self.engine.reconsider(late)
+            self._rpc.broadcast([wire for tx, wire in self.engine.waiting().items() if tx in late])
         except (UnavailableError, DecodeError) as error:
             LOG.info("nothing is handed over now: %s", error)
 

@@ -37,7 +37,8 @@ from tallystick.ledger.transaction import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
+    from pathlib import Path
 
     from tallystick.ledger.block import Block, Header
     from tallystick.ledger.genesis import Genesis
@@ -185,15 +186,16 @@ class Replica:
         with self.lock:
             self._pool.settle((), [tx_hash])
 
-    def waiting(self) -> list[bytes]:
-        """Return the wire bytes of what was handed in here and waits, each sender's in order."""
+    def waiting(self) -> dict[bytes, bytes]:
+        """Return what was handed in here and waits, by hash, each sender's in order."""
         with self.lock:
-            return [tx.wire for tx in sorted(self._pool.waiting(), key=lambda tx: tx.order)]
+            listed = sorted(self._pool.waiting(), key=lambda tx: tx.order)
+            return {tx.hash: tx.wire for tx in listed}
 
-    def reconsider(self) -> None:
-        """Forget what waits here and what no block can hold any more, and remember why."""
+    def reconsider(self, hashes: Collection[bytes]) -> None:
+        """Forget those that wait here and that no block can hold any more, and remember why."""
         with self.lock:
-            waiting = self._pool.waiting()
+            waiting = [tx for tx in self._pool.waiting() if tx.hash in hashes]
             if waiting:
                 outcome = self.kernel.propose(self._state, self._head, self.now, waiting)
                 self._forget_refused(outcome)
@@ -211,13 +213,6 @@ class Replica:
     def leaves(self, task: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
         """See `Engine.leaves`."""
         return self._store.leaves(task, start)
-
-    @property
-    def history_from(self) -> int:
-        """Height from which on blocks are here: 1, or after the state this node began with."""
-        with self.lock:
-            base = self._store.base()
-            return 1 if base is None else base.height + 1
 
     @property
     def proven(self) -> int:
@@ -340,6 +335,17 @@ class Replica:
             self._look_ahead()
         for listener in self._listeners:
             listener(outcome)
+
+    @property
+    def base(self) -> Header | None:
+        """The header this ledger began with, `None` when every block is here."""
+        with self.lock:
+            return self._store.base()
+
+    def fill_in(self, other: Path) -> None:
+        """Take over the blocks before the base; see `LedgerStore.fill_in`."""
+        with self.lock:
+            self._store.fill_in(other)
 
     def restore(self, rows: dict[bytes, bytes], header: Header) -> None:
         """Begin with the state of a block that others decided, before this node has any.

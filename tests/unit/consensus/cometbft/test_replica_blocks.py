@@ -261,7 +261,7 @@ def test_once_written_a_block_survives_power_loss(world, make_replica, decide, p
     assert again.head == world.head
     assert dict(again.state.rows()) == dict(world.state.rows())
     assert again.outcome(tx.hash).code == 0
-    assert again.waiting() == []
+    assert again.waiting() == {}
     assert [block.header for block in again.blocks()] == [world.head]
 
 
@@ -433,8 +433,8 @@ def test_what_waits_is_kept_when_a_ledger_begins_later(world, make_replica, pay)
     world.seal()
     replica.restore(dict(world.state.rows()), world.head)
 
-    assert replica.waiting() == [old.wire]
-    assert replica.propose(world.now, replica.waiting()) == [old.wire]
+    assert list(replica.waiting().values()) == [old.wire]
+    assert replica.propose(world.now, list(replica.waiting().values())) == [old.wire]
 
 
 def test_evidence_is_kept_beside_the_block_it_is_of(replica, decide, make_replica, world):

@@ -123,7 +123,7 @@ def test_what_was_taken_here_waits_in_the_order_of_its_sender(world, replica, pa
     for tx in reversed(sent):
         assert replica.submit(tx.wire) == tx.hash
 
-    assert replica.waiting() == [sent[at].wire for at in (1, 3, 0, 2)]
+    assert list(replica.waiting().values()) == [sent[at].wire for at in (1, 3, 0, 2)]
     assert replica.pending == 4
     assert replica.outcome(sent[0].hash) is None
     assert replica.refuses_for_good is False
@@ -153,12 +153,12 @@ def test_what_was_taken_waits_again_after_a_restart_until_a_block_has_it(
         replica.submit(tx.wire)
     replica.close()
     again = make_replica()
-    assert again.waiting() == [first.wire, second.wire]
+    assert list(again.waiting().values()) == [first.wire, second.wire]
     world.pending = [first]
     decide(again)
     again.close()
 
-    assert make_replica().waiting() == [second.wire]
+    assert list(make_replica().waiting().values()) == [second.wire]
 
 
 def test_what_no_block_can_hold_after_a_restart_is_refused_with_a_reason(
@@ -172,7 +172,7 @@ def test_what_no_block_can_hold_after_a_restart_is_refused_with_a_reason(
     replica.close()
     again = make_replica()
 
-    assert again.waiting() == []
+    assert again.waiting() == {}
     assert again.outcome(older.hash).code == 104
     assert again.outcome(newer.hash).code == 0
 
@@ -190,7 +190,7 @@ def test_what_cometbft_has_no_room_for_is_forgotten_and_may_come_again(
     assert replica.outcome(tx.hash) is None
     replica.close()
     again = make_replica()
-    assert again.waiting() == []
+    assert again.waiting() == {}
     assert again.submit(tx.wire) == tx.hash
 
 
@@ -200,9 +200,9 @@ def test_what_no_block_can_hold_any_more_is_forgotten_with_its_reason(world, rep
     for tx in (poor, late, good):
         replica.submit(tx.wire)
     clock[0] = world.now + 501
-    replica.reconsider()
+    replica.reconsider(set(replica.waiting()))
 
-    assert replica.waiting() == [good.wire]
+    assert list(replica.waiting().values()) == [good.wire]
     assert [replica.outcome(tx.hash).code for tx in (poor, late)] == [411, 105]
     assert replica.outcome(good.hash) is None
 
@@ -214,16 +214,16 @@ def test_what_waits_only_for_its_share_of_a_block_is_not_forgotten(world, replic
     monkeypatch.setattr("tallystick.ledger.kernel._Run.execute", wait)
     tx = world.sign("bravo", Transfer("alpha", 1))
     replica.submit(tx.wire)
-    replica.reconsider()
+    replica.reconsider(set(replica.waiting()))
 
-    assert replica.waiting() == [tx.wire]
+    assert list(replica.waiting().values()) == [tx.wire]
     assert replica.outcome(tx.hash) is None
 
 
 def test_what_is_handed_in_once_more_is_tried_once_more(world, replica, pay, decide):
     poor = world.sign("bravo", Transfer("alpha", 10_000_050))
     replica.submit(poor.wire)
-    replica.reconsider()
+    replica.reconsider(set(replica.waiting()))
     assert replica.outcome(poor.hash).code == 411
     world.send("charlie", Transfer("bravo", 100))
     decide(replica)
