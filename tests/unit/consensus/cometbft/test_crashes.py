@@ -155,11 +155,11 @@ def test_what_was_taken_outlives_any_crash_until_a_block_has_it(world, make_netw
     for point in POINTS[1:]:
         pay_and_decide(network, world, pay, crash=point)
         network.bring_back(0)
-        assert network.comets[0].app.replica.waiting() == [kept.wire]
+        assert network.comets[0].app.replica.waiting() == {kept.hash: kept.wire}
     network.hand_in(kept.wire)
     network.decide()
 
-    assert network.comets[0].app.replica.waiting() == []
+    assert network.comets[0].app.replica.waiting() == {}
     assert network.comets[0].app.replica.outcome(kept.hash).code == 0
     assert network.comets[3].app.replica.outcome(kept.hash).code == 0
 
