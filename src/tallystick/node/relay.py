@@ -25,6 +25,7 @@ from tallystick.consensus.cometbft.validators import (
 from tallystick.consensus.engine import RetryLaterError
 from tallystick.errors import DecodeError, UnavailableError
 from tallystick.ledger.contracts import changes, members, validators
+from tallystick.ledger.transaction import transaction_hash
 from tallystick.node.reception import Reception
 
 if TYPE_CHECKING:
@@ -195,6 +196,7 @@ class Relay(Reception):
                 self._hand_over_again()
 
     def _admit(self, wires: Sequence[bytes]) -> list[bytes | RejectedError | RetryLaterError]:
+        held = {each for each in map(transaction_hash, wires) if self.engine.holds(each)}
         answers = self.engine.admit(wires, self.now)
         taken = [
             (place, wire, answer)
@@ -206,8 +208,10 @@ class Relay(Reception):
         except (UnavailableError, DecodeError) as error:
             LOG.warning("%s; what was taken is handed over later", error)
             return answers
-        for (place, _, tx_hash), problem in zip(taken, problems, strict=True):
-            if isinstance(problem, RetryLaterError):
+        told = list(zip(taken, problems, strict=True))
+        held.update(tx_hash for (_, _, tx_hash), problem in told if problem is None)
+        for (place, _, tx_hash), problem in told:
+            if isinstance(problem, RetryLaterError) and tx_hash not in held:
                 self.engine.give_back(tx_hash)
                 answers[place] = problem
             elif problem is not None:
