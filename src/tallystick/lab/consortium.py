@@ -6,6 +6,7 @@ CometBFT. For measurements, tests and trying things out.
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
@@ -229,7 +230,9 @@ def free_ports(count: int) -> int:
     UnavailableError
         There are none.
     """
-    for base in range(FIRST_PORT, LAST_PORT, max(4, count)):
+    bases = range(FIRST_PORT, LAST_PORT, max(4, count))
+    first = os.getpid() % len(bases)  # whoever founds another one at this moment looks elsewhere
+    for base in (*bases[first:], *bases[:first]):
         with ExitStack() as held:
             try:
                 for port in range(base, base + count):
