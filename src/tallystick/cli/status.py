@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tallystick.cli.failure import DONE, UNAVAILABLE
 from tallystick.cli.options import Authority, GenesisPin, Json, NodeUrl, Proxy
 from tallystick.cli.output import print_document, say, table
 from tallystick.errors import UnavailableError, VerificationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["status"]
 
@@ -24,7 +27,13 @@ NEEDED = {
     "catching_up": bool,
     "tasks": list,
 }
-OPTIONAL = {"members": list, "seen": dict, "time": int}
+OPTIONAL = {
+    "members": list,
+    "seen": dict,
+    "time": int,
+    "missing": list,
+    "failure": str,
+}
 UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -83,8 +92,8 @@ def _tell(found: dict[str, Any]) -> None:
     age = f", its newest block {_ago(now, found['time'])}" if found["height"] else ""
     say(f"height    {found['height']}{age}")
     say(f"ordered   by {', '.join(map(str, found['validators']))} ({found['engine']})")
-    if not found.get("ok"):
-        say("stopped   it takes no transactions now")
+    for line in _trouble(found):
+        say(line)
     seen = found["seen"]
     rows = [
         (name, f"seen {_ago(now, seen[name])}" if name in seen else "not seen")
@@ -94,6 +103,19 @@ def _tell(found: dict[str, Any]) -> None:
         say(f"member    {line}")
     for line in table(map(_task, found["tasks"])):
         say(f"task      {line}")
+
+
+def _trouble(found: dict[str, Any]) -> Iterator[str]:
+    """Yield what keeps the ledger from going on, and what will."""
+    if found["failure"]:
+        yield f"stopped   {found['failure']}"
+    elif not found.get("ok"):
+        yield "stopped   it takes no transactions now"
+    elif found["catching_up"]:
+        yield "behind    it fetches blocks that the others have"
+    if found["missing"]:
+        missing = ", ".join(map(str, found["missing"]))
+        yield f"waits     for {missing}: no block in {found.get('quiet_seconds')} seconds"
 
 
 def _task(task: dict[str, Any]) -> tuple[str, ...]:
