@@ -98,7 +98,7 @@ class Relay(Reception):
         self._voters: set[str] | None = None
         self._peers_lock = threading.Lock()
         self._looked = -PEERS_SECONDS
-        self._catching_up = False
+        self._catching_up = True  # until CometBFT says that it is not
         self._news = threading.Event()
         self._shown = threading.Condition()
         self._showing = threading.Thread(target=self._show_on, name="evidence", daemon=True)
@@ -185,7 +185,7 @@ class Relay(Reception):
                 self._voters = voters_in(self._asking.call("consensus_state"))
         except (UnavailableError, DecodeError, KeyError, TypeError) as error:
             LOG.debug("nothing is known of peers: %s", error)
-            self._peers, self._catching_up = [], False
+            self._peers = []
 
     def _absent(self, seated: dict[str, bytes], names: dict[str, str]) -> list[str]:
         """Return the validators whose vote is lacking, or, where no vote is open, who is away.
