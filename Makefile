@@ -15,8 +15,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: help setup demo test slow pilot consortium byzfl accountant cover check fmt fmt-check lint type layers guards bench lab docs vectors proto clean
-
+.PHONY: help setup demo test slow pilot consortium chaos byzfl accountant cover check fmt fmt-check lint type layers guards bench lab docs vectors proto clean
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
@@ -75,11 +74,17 @@ pilot: .venv/.ready ## run pilots of several processes: the guide, chaos, lying 
 # built, nothing of it is tested, and that is said.
 consortium: .venv/.ready ## run consortia of nodes under CometBFT, which takes Go or a CometBFT
 	@if $(BIN)/tally network engine || $(BIN)/tally network engine --install; then \
-		$(BIN)/pytest -q -m network tests/consortium tests/unit/node/test_engine.py; \
+		$(BIN)/pytest -q -m network --ignore tests/consortium/test_chaos.py \
+			tests/consortium tests/unit/node/test_engine.py; \
 	else \
 		status=$$?; test $$status -eq 3 || exit $$status; \
 		echo "**** SKIPPED: no consortium was tested, since there is no CometBFT (above: why). ****"; \
 	fi
+
+SEED ?= 1
+
+chaos: .venv/.ready ## kill processes of a consortium at random, as SEED=n says
+	TALLY_CHAOS_SEED=$(SEED) $(BIN)/pytest -q -m network tests/consortium/test_chaos.py
 
 byzfl: .venv-byzfl/.ready ## compare the aggregation rules with ByzFL's (PyTorch: some 6 GB)
 	.venv-byzfl/bin/python -m pytest -q -m byzfl tests/byzfl

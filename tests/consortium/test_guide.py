@@ -1,4 +1,4 @@
-"""The guide to a consortium, performed: four nodes, a task, a fifth, a lost and a removed one."""
+"""The guide to a consortium, performed: four nodes, a task, a fifth, a lost one, one removed."""
 
 from __future__ import annotations
 

@@ -16,10 +16,27 @@ from tallystick.consensus.cometbft import abci_pb2 as abci
 from tallystick.consensus.cometbft.validators import founding_validators
 from tallystick.ledger.genesis import engine_chain_id, genesis_hash
 
-__all__ = ["ACCEPT", "REJECT", "Connection", "CrashError", "Decision", "FailedError", "FakeComet"]
+__all__ = [
+    "ABORT",
+    "ACCEPT",
+    "POINTS",
+    "REJECT",
+    "REJECT_FORMAT",
+    "REJECT_OFFER",
+    "REJECT_SNAPSHOT",
+    "RETRY",
+    "Connection",
+    "CrashError",
+    "Decision",
+    "FailedError",
+    "FakeComet",
+    "framed",
+    "moment",
+]
 
 ACCEPT, REJECT, RECHECK = 1, 2, 1
-RETRY, REJECT_SNAPSHOT = 3, 5
+# How snapshots and their chunks are answered.
+ABORT, REJECT_OFFER, RETRY, REJECT_FORMAT, REJECT_SNAPSHOT = 2, 3, 3, 4, 5
 PATIENCE_SECONDS = 30
 ORDER = ("query", "snapshot", "mempool", "consensus")
 MOST_TX_BYTES = 4 << 20
@@ -85,9 +102,9 @@ class Connection:
         """Send all of them and a flush, then read as many answers."""
         asked = b"".join(self.frame(kind, message) for message in messages)
         self.socket.sendall(asked + self.frame("flush"))
-        answers = [self.read(kind) for _ in messages]
-        self.read("flush")
-        return answers
+        told = [self.read_bytes() for _ in range(len(messages) + 1)]
+        opened(told.pop(), "flush")
+        return [opened(each, kind) for each in told]
 
     def frame(self, kind, message=None):
         request = abci.Request()
@@ -97,11 +114,7 @@ class Connection:
         return framed(request.SerializeToString())
 
     def read(self, kind):
-        response = abci.Response.FromString(self.read_bytes())
-        found = response.WhichOneof("value")
-        if found != kind:
-            raise FailedError(f"asked for {kind}, told {found}: {response.exception.error}")
-        return getattr(response, kind)
+        return opened(self.read_bytes(), kind)
 
     def read_bytes(self):
         size = shift = 0
@@ -113,6 +126,15 @@ class Connection:
             shift += 7
             if byte[0] < 0x80:
                 return self.answers.read(size)
+
+
+def opened(data, kind):
+    """Return the answer in a frame, which is to be of a kind."""
+    response = abci.Response.FromString(data)
+    found = response.WhichOneof("value")
+    if found != kind:
+        raise FailedError(f"asked for {kind}, told {found}: {response.exception.error}")
+    return getattr(response, kind)
 
 
 def framed(data):

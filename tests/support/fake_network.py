@@ -10,9 +10,12 @@ from tallystick.ledger.contracts import validators
 __all__ = ["Network", "start_comet"]
 
 
-def start_comet(folder, genesis, **options):
-    """Return a fake CometBFT that runs, with its application in a folder."""
-    return FakeComet(App(folder, genesis, **options)).start()
+def start_comet(folder, genesis, *, handshake=True, **options):
+    """Return a fake CometBFT that runs, with its application in a folder.
+
+    Without a ``handshake`` it founds nothing: it is to begin with a snapshot.
+    """
+    return FakeComet(App(folder, genesis, **options)).start(handshake=handshake)
 
 
 class Network:

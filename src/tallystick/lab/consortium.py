@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
+from msgspec import structs
 
 from tallystick.consensus.solo import Solo
 from tallystick.errors import UnavailableError
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from tallystick.consensus.engine import Engine
     from tallystick.federation.task_file import Task
+    from tallystick.ledger.genesis import Genesis
 
 __all__ = ["Consortium", "free_ports"]
 
@@ -52,31 +54,42 @@ class Consortium:
     Parameters
     ----------
     names
-        The founding members, each with a node.
+        The founding members that have a node.
     seed
         Drives every key: worthless beyond this machine.
+    guests
+        Founding members without one: they order nothing, and speak to others' nodes in turn.
     settings
         Keys of ``node.toml`` that are other than the defaults, on every node.
 
     Attributes
     ----------
-    names
-        Whose nodes there are; `add` adds one.
+    names, guests
+        The same; `add` adds a name.
     """
 
-    def __init__(self, folder: Path, names: Sequence[str], seed: int = 0, **settings: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        folder: Path,
+        names: Sequence[str],
+        seed: int = 0,
+        guests: Sequence[str] = (),
+        **settings: Any,  # noqa: ANN401
+    ) -> None:
         """Found the network unless the folder has it."""
         self.folder = folder
         self.names = list(names)
+        self.guests = list(guests)
         self._network = folder / "network"
         if not (self._network / GENESIS).exists():
-            made = trial_network(names, seed, engine="cometbft")
+            made = trial_network((*names, *guests), seed, engine="cometbft")
+            genesis = _without_votes(made.genesis, guests)
             base = free_ports(len(names))
             planned = {
                 name: replace(each, **settings)
-                for name, each in plan_settings(names, {}, base, made.genesis).items()
+                for name, each in plan_settings(names, {}, base, genesis).items()
             }
-            write_network(self._network, made.genesis, planned, made.keyrings)
+            write_network(self._network, genesis, planned, made.keyrings)
             for name in names:
                 init_home(self.node(name), self._network, self.home(name))
         self.genesis = read_genesis(self._network)
@@ -113,7 +126,9 @@ class Consortium:
         return self.folder / "nodes" / name
 
     def url(self, name: str) -> str:
-        """Return where a node answers."""
+        """Return where a member's node answers, or the one that a guest speaks to."""
+        if name in self.guests:
+            return self._urls[self.names[self.guests.index(name) % len(self.names)]]
         return self._urls[name]
 
     def pids(self, name: str) -> dict[str, int]:
@@ -228,6 +243,17 @@ class Consortium:
     def engine(self, name: str) -> Engine:
         """Return a node's ledger, opened for reading, as it is now."""
         return Solo(LedgerStore(self.node(name) / "ledger.db"))
+
+
+def _without_votes(genesis: Genesis, guests: Sequence[str]) -> Genesis:
+    """Return a genesis in which some founders have no key to order blocks with."""
+    founders = tuple(
+        structs.replace(each, keys=tuple(key for key in each.keys if key.role != "validator"))
+        if each.id in guests
+        else each
+        for each in genesis.founders
+    )
+    return structs.replace(genesis, founders=founders)
 
 
 def free_ports(count: int) -> int:

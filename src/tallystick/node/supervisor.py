@@ -28,6 +28,7 @@ __all__ = ["supervise"]
 
 LOG = logging.getLogger(__name__)
 GRACE_SECONDS = 10.0
+BEREFT_SECONDS = 3.0  # and when what it needs is gone: CometBFT may wait for it in vain
 LOOK_SECONDS = 0.05  # how often to look whether a program can be used
 IDLE_SECONDS = 2.0  # and at everything else; a death is noticed at once
 READ_BYTES = 1 << 16
@@ -167,7 +168,7 @@ class _Supervisor:
         for child in self._children:
             child.reap(now, expected=broken or child.is_ending)
             if broken:
-                child.end(now, self._grace_seconds)
+                child.end(now, min(self._grace_seconds, BEREFT_SECONDS))
             broken |= child.process is None
             child.trim()
 

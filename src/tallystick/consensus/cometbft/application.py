@@ -196,9 +196,12 @@ class Application:
 
     def _offer_snapshot(self, asked: abci.OfferSnapshotRequest) -> abci.OfferSnapshotResponse:
         offered = asked.snapshot
+        told = (offered.height, offered.format, offered.chunks)
         try:
             info = decode(SnapshotInfo, offered.metadata)
         except DecodeError:
+            info = None
+        if info is not None and told != (info.height, info.format, len(info.parts)):
             info = None
         verdict = self._snapshots.offer(info, offered.hash, asked.app_hash)
         return abci.OfferSnapshotResponse(result=verdict)

@@ -18,18 +18,24 @@ from tallystick.consensus.client import NodeClient, Route, Signer
 from tallystick.consensus.wire import API, MOST_TOGETHER, blocks_in, frame
 from tallystick.errors import UnavailableError
 from tallystick.federation.acting import Acting
+from tallystick.lab.bench.machine import Measure
 from tallystick.ledger.contracts.members import active_members
 from tallystick.ledger.messages import Transfer
 from tallystick.ledger.transaction import Body, last_nonce, sign_transaction, transaction_hash
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tallystick.lab.consortium import Consortium
     from tallystick.ledger.transaction import Transaction
 
-__all__ = ["Step", "offer"]
+__all__ = ["RATES", "Step", "find_sustained", "measure_load", "offer"]
 
 SENDERS = 4
-SETTLE_SECONDS = 5.0  # from the last transaction on, until one that is not final counts as lost
+RATES = (25, 50, 100, 200, 300, 400, 500, 600, 800, 1000, 1200, 1500, 2000)  # to offer
+USUAL, FIRST = 100, 400  # the rate at which latency is measured, and the first to try
+SETTLE_SECONDS = 2.0  # from the last transaction on, until one that is not final counts as late
+LOST_SECONDS = 30.0  # and until nobody waits for it any more
 WAIT_SECONDS = 1.0
 AGAIN_SECONDS = 0.2  # until what found no room is sent again
 
@@ -48,17 +54,20 @@ class Step:
         How many there were.
     lasted
         From the first transaction's time until the last one was final, in seconds.
+    late
+        From the last transaction's time until the last one was final, in seconds.
     """
 
     offered: float
     seconds: tuple[float, ...]
     sent: int
     lasted: float
+    late: float
 
     @property
     def is_sustained(self) -> bool:
-        """Whether all of them are final."""
-        return len(self.seconds) == self.sent
+        """Whether all of them are final, soon after the last was sent."""
+        return len(self.seconds) == self.sent and self.late <= SETTLE_SECONDS
 
     @property
     def rate(self) -> float:
@@ -68,6 +77,60 @@ class Step:
     def quantile(self, share: float) -> float:
         """Return the time within which a share of them was final."""
         return self.seconds[min(len(self.seconds) - 1, int(len(self.seconds) * share))]
+
+
+def measure_load(consortium: Consortium, transactions: int) -> list[Measure]:
+    """Return the highest rate that is sustained, and the latency at 100 transactions a second.
+
+    Parameters
+    ----------
+    transactions
+        Offered at 100 a second; any rate is offered for as long.
+
+    Raises
+    ------
+    UnavailableError
+        Not even the lowest rate is sustained.
+    """
+
+    def at(rate: float) -> Step:
+        return offer(consortium, rate, round(rate * transactions / USUAL))
+
+    at(USUAL)  # to warm up
+    usual = at(USUAL)
+    best = find_sustained(at)
+    if best is None or not usual.seconds:
+        msg = f"{RATES[0]} transactions a second are not sustained"
+        raise UnavailableError(msg, hint="see that nothing else is at work on this machine")
+    facts = {"members": len(consortium.names), "engine": "cometbft"}
+    sustained = {**facts, "offered": best.offered, "transactions": best.sent}
+    calm = {**facts, "offered": usual.offered, "transactions": usual.sent}
+    return [
+        Measure("transactions_per_second", "1/s", (best.rate,), sustained),
+        Measure("latency_p50_seconds", "s", (usual.quantile(0.5),), calm),
+        Measure("latency_p95_seconds", "s", (usual.quantile(0.95),), calm),
+    ]
+
+
+def find_sustained(at: Callable[[float], Step]) -> Step | None:
+    """Return what became of the highest of `RATES` that is sustained, `None` if none is.
+
+    From the first to try on, upwards while rates are sustained, else downwards until one is.
+    """
+    first = RATES.index(FIRST)
+    best: Step | None = None
+    for rate in RATES[first:]:
+        step = at(rate)
+        if not step.is_sustained:
+            break
+        best = step
+    if best is not None:
+        return best
+    for rate in reversed(RATES[:first]):
+        step = at(rate)
+        if step.is_sustained:
+            return step
+    return None
 
 
 def offer(consortium: Consortium, rate: float, transactions: int) -> Step:
@@ -85,13 +148,13 @@ def offer(consortium: Consortium, rate: float, transactions: int) -> Step:
         due = {
             tx: at for sender in senders for tx, at in zip(sender.hashes, sender.due, strict=True)
         }
-        end = max(due.values()) + SETTLE_SECONDS
+        end = max(due.values()) + LOST_SECONDS
         with ThreadPoolExecutor(len(names)) as pool:
             list(pool.map(lambda sender: sender.send(end), senders))
             final = watch.wait(due, end)
     seconds = sorted(final[tx] - due[tx] for tx in final)
-    last = max(final.values(), default=end)
-    return Step(rate, tuple(seconds), len(due), last - began)
+    last = end if len(final) < len(due) else max(final.values())
+    return Step(rate, tuple(seconds), len(due), last - began, last - max(due.values()))
 
 
 class _Sender:

@@ -1,0 +1,434 @@
+"""Between members and CometBFT: what is handed over, and which blocks are shown."""
+
+import threading
+import time
+from contextlib import ExitStack
+from types import SimpleNamespace
+
+import pytest
+from msgspec.structs import replace
+from support.comet_ledger import FakeRpc, lights_of
+from support.validators import VALIDATOR, Validators, new_key
+from support.world import public_of
+
+from tallystick.codec import decode
+from tallystick.consensus.cometbft.commits import LightBlock, check_commit, signers
+from tallystick.consensus.cometbft.replica import Replica
+from tallystick.consensus.cometbft.validators import address_of
+from tallystick.consensus.engine import RetryLaterError
+from tallystick.consensus.finality import check_final, check_root
+from tallystick.consensus.wire import blocks_in
+from tallystick.crypto.merkle_map import verify_member
+from tallystick.errors import RejectedError, UnavailableError
+from tallystick.ledger.contracts.accounts import BALANCES
+from tallystick.ledger.messages import Transfer, Unseat, Upgrade
+from tallystick.node import relay as module
+from tallystick.node.relay import Relay
+from tallystick.storage.sqlite import LedgerStore
+
+PATIENCE_SECONDS = 30
+
+
+def until(reached):
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not reached():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.002)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.02)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
+
+
+class Site:
+    """A node's relay between a replica, which a test lets decide blocks, and a fake CometBFT."""
+
+    def __init__(self, folder, world):
+        self.folder, self.world, self.rpc = folder, world, FakeRpc()
+        self.stack = ExitStack()
+
+    def open(self):
+        path = self.folder / "ledger.sqlite"
+        self.replica = Replica(
+            LedgerStore(path), self.world.genesis, clock=lambda: self.world.now, most_pending=400
+        )
+        self.stack.callback(self.replica.close)
+        reader = LedgerStore(path)
+        self.stack.callback(reader.close)
+        self.relay = Relay(
+            self.replica,
+            reader,
+            self.rpc,
+            member="alpha",
+            quiet_seconds=5.0,
+            also=lambda: {"snapshot": 7},
+        )
+        self.stack.callback(self.relay.stop)
+        self.relay.clock = SimpleNamespace(now=lambda: self.world.now)
+        self.heard = []
+        self.relay.listen(self.heard.append)
+        return self
+
+    def start(self):
+        self.relay.start()
+        return self
+
+    def close(self):
+        self.stack.close()
+        self.stack = ExitStack()
+
+    def decide(self, dt=1000):
+        outcome = self.world.seal(dt)
+        self.follow(outcome)
+        return outcome
+
+    def follow(self, outcome):
+        header = outcome.header
+        self.replica.finalize(header.height, header.time, outcome.block.transactions)
+        self.replica.commit()
+
+    def sign(self, blocks, **options):
+        """Let CometBFT have what the validators signed these blocks by."""
+        lights = lights_of(self.world, **options)
+        self.rpc.lights.update((height, lights[height]) for height in blocks)
+
+    def shown(self):
+        return list(blocks_in(self.relay.framed(1, 100)))
+
+    def pay(self, member="bravo", **envelope):
+        return self.world.send(member, Transfer("alpha", 1), **envelope)
+
+    def submit(self, tx):
+        return self.relay.submit(tx.wire).result(PATIENCE_SECONDS)
+
+
+@pytest.fixture
+def site(tmp_path):
+    made = Site(tmp_path, Validators(audited=False)).open()
+    yield made
+    made.close()
+
+
+# --- blocks and their evidence --------------------------------------------------------------------
+
+
+def test_a_block_is_shown_once_what_the_validators_signed_is_here(site):
+    site.start()
+    for dt in (0, 1000, 1000):
+        site.pay()
+        site.decide(dt)
+    until(lambda: len([each for each in site.rpc.asked if each[0] == "commit"]) > 2)
+    assert (site.relay.height, site.replica.head.height) == (0, 3)
+    assert site.heard == []
+    site.sign([1])
+    until(lambda: site.relay.height == 1)
+    assert site.relay.height == 1
+    site.sign([2, 3])
+    until(lambda: site.heard == [1, 2, 3])
+
+    lights = lights_of(site.world)
+    assert [decode(LightBlock, block.evidence) for block in site.shown()] == list(lights.values())
+    parent, before = site.replica.kernel.found()[1], b""
+    for block in site.shown():
+        check_final(site.world.genesis, site.world.state, parent, before, block)
+        parent, before = block.header, block.evidence
+
+
+def test_no_block_is_shown_before_the_one_that_it_follows(site):
+    for _ in range(2):
+        site.decide()
+    site.sign([2])
+    site.start()
+    until(lambda: len([each for each in site.rpc.asked if each[0] == "commit"]) > 4)
+    assert (site.relay.height, site.heard) == (0, [])
+    assert {parameters["height"] for method, parameters in site.rpc.asked} == {"1"}
+    site.sign([1])
+    until(lambda: site.heard == [1, 2])
+
+    assert [block.header.height for block in site.shown()] == [1, 2]
+
+
+def test_after_a_restart_evidence_is_fetched_from_where_it_ended(site):
+    site.start()
+    for _ in range(3):
+        site.decide()
+    site.sign([1, 2])
+    until(lambda: site.relay.height == 2)
+    site.close()
+    site.rpc.asked.clear()
+    site.sign([3])
+    site.open().start()
+    until(lambda: site.relay.height == 3)
+
+    assert site.heard == [3]
+    assert site.rpc.asked == [("commit", {"height": "3"})]
+    assert all(block.evidence for block in site.shown())
+    assert len(site.shown()) == 3
+
+
+def test_a_node_that_began_with_a_snapshot_shows_the_blocks_after_it(site, tmp_path):
+    for _ in range(3):
+        site.pay()
+        site.world.seal()
+    site.start()
+    site.replica.restore(dict(site.world.state.rows()), site.world.head)
+    site.pay()
+    site.decide()
+    site.sign([4])
+    until(lambda: site.heard == [4])
+
+    assert site.relay.facts()["history_from"] == 4
+    assert site.relay.facts()["catching_up"]
+
+
+def test_validators_are_asked_for_when_the_set_changes_and_in_pages(site, monkeypatch):
+    monkeypatch.setattr(module, "PAGE", 2)
+    site.start()
+    site.world.accept("bravo", new_key(site.world, "bravo"))
+    site.world.vote(Unseat("delta"))
+    for _ in range(4):
+        site.world.seal()
+    for outcome in site.world.outcomes:
+        site.follow(outcome)
+    site.sign(range(1, len(site.world.outcomes) + 1))
+    until(lambda: site.relay.height == len(site.world.outcomes))
+    asked = [each for method, each in site.rpc.asked if method == "validators"]
+
+    assert [(each["height"], each["page"]) for each in asked] == [
+        ("3", "1"),
+        ("3", "2"),
+        ("5", "1"),
+        ("5", "2"),
+    ]
+    sizes = [len(decode(LightBlock, block.evidence).validators) for block in site.shown()]
+    assert sizes == [4, 4, 4, 4, *[3] * (len(sizes) - 4)]
+    for block in site.shown():
+        check_commit(decode(LightBlock, block.evidence))
+
+
+def test_a_vote_that_does_not_verify_does_not_make_a_block_unprovable(site):
+    site.decide()
+    light = lights_of(site.world)[1]
+    votes = light.commit.signatures
+    forged = (replace(votes[0], signature=bytes(64)), *votes[1:])
+    site.rpc.lights[1] = replace(light, commit=replace(light.commit, signatures=forged))
+    site.start()
+    until(lambda: site.relay.height == 1)
+    (block,) = site.shown()
+
+    check_commit(decode(LightBlock, block.evidence))
+    assert len(signers(decode(LightBlock, block.evidence))) == 3
+
+
+def test_what_cometbft_answers_instead_of_a_commit_is_asked_for_again(site, monkeypatch):
+    answers = [{}, {"signed_header": {}}, {"signed_header": None}]
+    call = site.rpc.call
+    monkeypatch.setattr(
+        site.rpc, "call", lambda *said, **more: answers.pop() if answers else call(*said, **more)
+    )
+    site.decide()
+    site.sign([1])
+    site.start()
+    until(lambda: site.relay.height == 1)
+
+    assert answers == []
+    assert site.relay.works
+
+
+def test_a_state_is_proven_by_the_next_block(site):
+    site.start()
+    site.pay()
+    site.decide()
+    site.sign([1])
+    until(lambda: site.relay.height == 1)
+    found = []
+    key = BALANCES.key("bravo")
+    asking = threading.Thread(target=lambda: found.append(site.relay.prove(key)))
+    asking.start()
+    asking.join(0.05)
+    assert found == []
+    site.decide()
+    site.sign([2])
+    asking.join(PATIENCE_SECONDS)
+    ((row, proof, header, evidence),) = found
+
+    assert header == site.world.outcomes[0].header
+    verify_member(header.state_root, key, row, proof)
+    publics = [each.public for each in decode(LightBlock, evidence).validators]
+    check_root(site.world.genesis, publics, header, evidence)
+
+
+def test_a_state_that_no_block_fixes_is_to_be_asked_for_again(site, monkeypatch):
+    monkeypatch.setattr(module, "PROOF_SECONDS", 0.02)
+    site.start()
+    site.decide()
+
+    with pytest.raises(UnavailableError, match="no block after 1 fixes this state"):
+        site.relay.prove(BALANCES.key("bravo"))
+
+
+# --- transactions ---------------------------------------------------------------------------------
+
+
+def test_what_is_acknowledged_is_kept_and_handed_over(site):
+    site.start()
+    tx = site.pay()
+    tx_hash, given = site.submit(tx)
+
+    assert (tx_hash, given.tx, given.height) == (tx.hash, tx.hash, 0)
+    assert site.rpc.taken[0] == tx.wire
+    assert site.replica.waiting() == {tx.hash: tx.wire}
+
+
+def test_what_is_refused_is_handed_over_to_nobody(site):
+    site.start()
+    with pytest.raises(RejectedError):
+        site.submit(site.pay(chain=bytes(32)))
+
+    assert site.rpc.taken == []
+
+
+def test_it_is_handed_over_again_until_a_block_has_it(site):
+    site.start()
+    tx = site.pay()
+    site.submit(tx)
+    site.rpc.wait_for(3)
+    assert set(site.rpc.taken) == {tx.wire}
+    site.decide()
+    until(lambda: not site.relay._late)
+    handed = len(site.rpc.taken)
+    time.sleep(0.1)
+
+    assert len(site.rpc.taken) == handed
+    assert site.relay.outcome(tx.hash).code == 0
+
+
+def test_what_no_block_can_hold_is_handed_over_no_more(site):
+    site.start()
+    tx = site.world.sign("bravo", Transfer("alpha", 2**60))
+    site.submit(tx)
+    until(lambda: site.relay.outcome(tx.hash) is not None)
+
+    assert site.relay.outcome(tx.hash).code == 411
+    assert site.replica.waiting() == {}
+
+
+def test_while_cometbft_is_away_transactions_are_kept_and_handed_over_later(site):
+    site.rpc.dead = True
+    site.start()
+    tx = site.pay()
+    tx_hash, _ = site.submit(tx)
+    assert tx_hash == tx.hash
+    assert site.rpc.taken == []
+    site.rpc.dead = False
+    site.rpc.wait_for(1)
+
+    assert site.rpc.taken[0] == tx.wire
+
+
+def test_what_was_taken_before_a_restart_is_handed_over_after_it(site):
+    site.rpc.dead = True
+    site.start()
+    tx = site.pay()
+    site.submit(tx)
+    site.close()
+    site.rpc.dead = False
+    site.open().start()
+    site.rpc.wait_for(1)
+
+    assert site.rpc.taken[0] == tx.wire
+
+
+def test_a_full_mempool_is_told_to_whoever_hands_in_and_nothing_is_kept(site):
+    site.rpc.full = True
+    site.start()
+    tx = site.pay()
+    with pytest.raises(RetryLaterError):
+        site.submit(tx)
+    assert site.replica.waiting() == {}
+    site.rpc.full = False
+
+    assert site.submit(tx)[0] == tx.hash
+    assert site.replica.waiting() == {tx.hash: tx.wire}
+
+
+def test_what_was_acknowledged_stays_taken_however_full_the_mempool_gets(site):
+    site.start()
+    tx = site.pay()
+    site.submit(tx)
+    site.rpc.full = True
+
+    assert site.submit(tx)[0] == tx.hash
+    assert site.replica.waiting() == {tx.hash: tx.wire}
+
+
+def test_the_same_transaction_twice_at_once_is_kept_if_either_was_taken(site, monkeypatch):
+    tx = site.pay()
+    monkeypatch.setattr(site.rpc, "broadcast", lambda _: [None, RetryLaterError("full")])
+
+    answers = site.relay._admit([tx.wire, tx.wire])
+    assert answers == [tx.hash, tx.hash]
+    assert site.replica.holds(tx.hash)
+
+
+def test_once_stopped_it_takes_nothing(site):
+    site.start()
+    assert site.relay.works
+    site.relay.stop()
+
+    assert not site.relay.works
+    with pytest.raises(UnavailableError, match="stopping"):
+        site.submit(site.pay())
+
+
+def test_a_ledger_that_cannot_go_on_takes_nothing_and_says_why(site):
+    site.start()
+    site.world.vote(Upgrade(2, 2))
+    for outcome in site.world.outcomes:
+        site.follow(outcome)
+
+    assert not site.relay.works
+    assert "protocol 2" in site.relay.facts()["failure"]
+    with pytest.raises(UnavailableError):
+        site.submit(site.pay())
+
+
+# --- what the node says of it ---------------------------------------------------------------------
+
+
+def test_its_status_names_validators_peers_and_what_is_missing(site):
+    site.decide()
+    others = [address_of(public_of(name, VALIDATOR)).hex() for name in ("bravo", "charlie")]
+    site.rpc.peers = [*others, "ab" * 20]
+    site.relay.clock.now = lambda: site.world.now + 4_900
+    facts = site.relay.facts()
+
+    assert facts["validators"] == ["alpha", "bravo", "charlie", "delta"]
+    assert facts["peers"] == sorted(["bravo", "charlie", "ab" * 20])
+    assert (facts["missing"], facts["quiet_seconds"]) == ([], 4.9)
+    assert (facts["history_from"], facts["catching_up"]) == (1, False)
+    assert (facts["snapshot"], facts["protocol"], facts["failure"]) == (7, 1, "")
+    site.relay.clock.now = lambda: site.world.now + 5_000
+    assert site.relay.facts()["missing"] == ["delta"]
+
+
+def test_peers_are_looked_at_now_and_then(site, monkeypatch):
+    for _ in range(5):
+        site.relay.facts()
+    assert [method for method, _ in site.rpc.asked] == ["net_info", "status"]
+    monkeypatch.setattr(module, "PEERS_SECONDS", -1.0)
+    site.rpc.dead = True
+
+    assert site.relay.facts()["peers"] == []
+    site.rpc.dead, site.rpc.catching_up = False, True
+    assert site.relay.facts()["catching_up"]
+
+
+def test_a_node_whose_evidence_is_far_behind_is_catching_up(site):
+    site.decide()
+    assert not site.relay.facts()["catching_up"]
+    site.decide()
+
+    assert site.relay.facts()["catching_up"]
