@@ -16,7 +16,6 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .PHONY: help setup demo test slow pilot consortium chaos byzfl accountant cover check fmt fmt-check lint type layers guards bench lab docs vectors proto clean
-.PHONY: help setup demo test slow pilot consortium byzfl accountant cover check fmt fmt-check lint type layers guards bench lab docs vectors proto clean
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 

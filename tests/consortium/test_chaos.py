@@ -1,10 +1,11 @@
-"""A consortium whose processes are killed at random, one at a time: nothing is lost or doubled.
+"""A consortium whose processes are killed at random: nothing is lost, nothing is done twice.
 
 ``TALLY_CHAOS_SEED`` chooses the history; `make chaos SEED=n` sets it.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import signal
@@ -37,6 +38,7 @@ from tallystick.ledger.genesis import genesis_hash
 from tallystick.ledger.transaction import parse_transaction
 from tallystick.node.processes import started_at
 
+LOG = logging.getLogger(__name__)
 pytestmark = pytest.mark.network
 
 SEED = int(os.environ.get("TALLY_CHAOS_SEED", "1"))
@@ -117,7 +119,9 @@ def _disturb(consortium, members, dice):
                 left += _kill(consortium, name, kind)
             kills[kind, name] += 1
             back, round_ = time.monotonic() - at, row_of(consortium, "chaos").round
-            print(f"{at - started:.0f} s, round {round_}: {name}'s {kind}, back in {back:.1f} s")
+            LOG.warning(
+                "%.0f s, round %d: %s's %s, back in %.1f s", at - started, round_, name, kind, back
+            )
             following = time.monotonic() + dice.uniform(0.5, 3)
         time.sleep(0.05)
     return kills, left
@@ -187,7 +191,7 @@ def _check_ledgers(consortium, found, witnesses, payers):
 
 
 def _check_records(consortium, found):
-    """Everybody sealed and revealed once in each stage and round; nobody was missed or paid twice."""
+    """Everybody sealed and revealed each thing once; nobody was missed, nobody paid twice."""
     sealed, revealed = records_of(next(iter(found.values())), consortium.genesis.limits)
     assert set(sealed.values()) == set(revealed.values()) == {1}
     shut = notes_of(consortium, "chaos", Shut)

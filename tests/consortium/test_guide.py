@@ -1,4 +1,4 @@
-"""The guide to a consortium, performed: four nodes, a task, a fifth one, a lost one, one removed."""
+"""The guide to a consortium, performed: four nodes, a task, a fifth, a lost one, one removed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FOUNDERS = ("north", "south", "east", "west")
 NEWCOMER, REMOVED = "centre", "east"
 NAMES = (*FOUNDERS, NEWCOMER)
 FIRST_PORT = 26650
-HOST = "LOCALHOST"  # any case but this one is a machine nobody else can reach, which needs no TLS
+HOST = "LOCALHOST"  # in small letters it needs no TLS
 SNAPSHOT_BLOCKS = 10
 SECONDS = 240
 

@@ -1,6 +1,7 @@
 """What tests of a consortium share: members as processes, witnesses of blocks, who pays whom."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -268,12 +269,22 @@ def records_of(blocks, limits):
     return sealed, revealed
 
 
+def timed_notes(consortium, task, kind, name=NAMES[0]):
+    """Return what a task's log says of one kind, each with its block's time in milliseconds."""
+    engine = consortium.engine(name)
+    leaves = list(engine.leaves(row_of(consortium, task, name).id))
+    times = {block.header.height: block.header.time for block in engine.blocks(1)}
+    engine.close()
+    return [
+        (times[height], leaf)
+        for height, data in leaves
+        if isinstance(leaf := parse_leaf(data), kind)
+    ]
+
+
 def notes_of(consortium, task, kind=Shut, name=NAMES[0]):
     """Return what a task's log on a node's ledger says of one kind."""
-    engine = consortium.engine(name)
-    leaves = [data for _, data in engine.leaves(row_of(consortium, task, name).id)]
-    engine.close()
-    return [leaf for data in leaves if isinstance(leaf := parse_leaf(data), kind)]
+    return [note for _, note in timed_notes(consortium, task, kind, name)]
 
 
 def ledgers(consortium, names=None):
@@ -290,3 +301,17 @@ def ledgers(consortium, names=None):
 def balances_of(state, names=NAMES):
     """Return everybody's free money."""
     return {name: accounts.balance(state, name) for name in names}
+
+
+def stop(consortium, *names):
+    """Stop all processes of organisations, as a machine that hangs would."""
+    for name in names:
+        for pid in consortium.pids(name).values():
+            os.kill(pid, signal.SIGSTOP)
+
+
+def go_on(consortium, *names):
+    """Let stopped organisations go on."""
+    for name in names:
+        for pid in consortium.pids(name).values():
+            os.kill(pid, signal.SIGCONT)

@@ -45,7 +45,7 @@ Seeds = Annotated[
     int | None, typer.Option(min=1, help="How many seeds --full takes; 10 by default.")
 ]
 Network = Annotated[
-    bool, typer.Option("--network", help="On four local nodes (not in this release).")
+    bool, typer.Option("--network", help="On four local nodes under CometBFT, in real time.")
 ]
 Listed = Annotated[bool, typer.Option("--list", help="List the demos and exit.")]
 Out = Annotated[
@@ -69,12 +69,9 @@ def demo(  # noqa: PLR0917 - one argument per documented flag
     out: Out = None,
     json: Json = False,
 ) -> int:
-    """Run a recipe as a consortium in this process and check what the recipe promises."""
+    """Run a recipe as a consortium on this machine and check what the recipe promises."""
     if listed:
         return _list(json=json)
-    if network:
-        msg = "--network needs four nodes under CometBFT, and this release has the solo engine only"
-        raise ConfigError(msg, hint="leave --network out")
     if seeds is not None and not full:
         msg = "--seeds goes with --full"
         raise ConfigError(msg, hint="use --seed to choose the seed of a single run")
@@ -92,6 +89,7 @@ def demo(  # noqa: PLR0917 - one argument per documented flag
             partition=partition,
             attacks=attack or None,
             full=full,
+            network=network,
             seeds=10 if seeds is None else seeds,
             out=out,
             progress=bar,

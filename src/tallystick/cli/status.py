@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tallystick.cli.failure import DONE, UNAVAILABLE
 from tallystick.cli.options import Authority, GenesisPin, Json, NodeUrl, Proxy
 from tallystick.cli.output import print_document, say, table
 from tallystick.errors import UnavailableError, VerificationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["status"]
 
@@ -31,6 +34,7 @@ OPTIONAL = {
     "missing": list,
     "accused": list,
     "upgrades": list,
+    "failure": str,
 }
 UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 
@@ -90,11 +94,10 @@ def _tell(found: dict[str, Any]) -> None:
     age = f", its newest block {_ago(now, found['time'])}" if found["height"] else ""
     say(f"height    {found['height']}{age}")
     say(f"ordered   by {', '.join(map(str, found['validators']))} ({found['engine']})")
-    if not found.get("ok"):
-        failure = f": {found['failure']}" if found.get("failure") else ""
-        say(f"stopped   it takes no transactions now{failure}")
     if found["engine"] == "cometbft":
-        _tell_engine(found)
+        say(f"connected to {', '.join(map(str, found['peers'])) or 'no other node'}")
+    for line in _trouble(found):
+        say(line)
     seen = found["seen"]
     rows = [
         (name, f"seen {_ago(now, seen[name])}" if name in seen else "not seen")
@@ -106,21 +109,23 @@ def _tell(found: dict[str, Any]) -> None:
         say(f"task      {line}")
 
 
-def _tell_engine(found: dict[str, Any]) -> None:
-    """Show how the nodes of a consortium are, as this one sees them."""
-    say(f"connected to {', '.join(map(str, found['peers'])) or 'no other node'}")
-    if found["missing"]:
-        quiet = found.get("quiet_seconds", 0)
-        gone = ", ".join(map(str, found["missing"]))
-        say(f"waiting   no block for {quiet:.0f} s; not connected: {gone}")
-    if found["catching_up"]:
+def _trouble(found: dict[str, Any]) -> Iterator[str]:
+    """Yield what keeps the ledger from going on, what will, and who broke its rules."""
+    if found["failure"]:
+        yield f"stopped   {found['failure']}"
+    elif not found.get("ok"):
+        yield "stopped   it takes no transactions now"
+    elif found["catching_up"]:
         since = found.get("history_from", 1)
-        rest = f"; blocks before {since} are being fetched" if since > 1 else ""
-        say(f"behind    it is catching up{rest}")
+        rest = f", those before {since} among them" if since > 1 else ""
+        yield f"behind    it fetches blocks that the others have{rest}"
+    if found["missing"]:
+        missing = ", ".join(map(str, found["missing"]))
+        yield f"waits     for {missing}: no block in {found.get('quiet_seconds')} seconds"
     for each in found["accused"]:
-        say(f"accused   {each.get('member')}: {each.get('kind')} at height {each.get('height')}")
+        yield f"accused   {each.get('member')}: {each.get('kind')} at height {each.get('height')}"
     for version, height in found["upgrades"]:
-        say(f"upgrade   protocol {version} after block {height}")
+        yield f"upgrade   protocol {version} after block {height}"
 
 
 def _task(task: dict[str, Any]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ def tell_run(document: Mapping[str, Any]) -> None:
     say(
         paint(str(document["recipe"]), "bold"),
         f"{data}: {document['members']} members, "
-        f"{document['rounds']} rounds, seed {document['seed']}. "
+        f"{document['rounds']} rounds, seed {document['seed']}. {_stage(document)}"
         "One process played every member, so this shows the mechanism and proves nothing to "
         "others.",
     )
@@ -38,6 +38,18 @@ def tell_run(document: Mapping[str, Any]) -> None:
     for line in table(_roots(document)):
         say(line)
     say(_verdict(document))
+
+
+def _stage(document: Mapping[str, Any]) -> str:
+    """Return what kept the ledger, where that was not the process that played the members."""
+    network = document.get("network")
+    if not network:
+        return ""
+    return (
+        f"A trial network of {len(network['nodes'])} nodes under CometBFT {network['version']} "
+        f"made {network['blocks']} blocks, {network['blocks_with_transactions']} of them with "
+        "transactions. "
+    )
 
 
 def _tell_refusals(refused: list[Mapping[str, Any]], decisions: Mapping[str, Any]) -> None:

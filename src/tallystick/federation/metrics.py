@@ -12,11 +12,13 @@ from tallystick.federation.trainer import evaluate_once
 from tallystick.tensors.model import open_model
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from tallystick.federation.simulation import Federation
+    from tallystick.federation.trainer import Trainer
     from tallystick.ledger.collect.rows import ModelRef, TaskRow
     from tallystick.ledger.terms import Terms
+    from tallystick.tensors.spec import Blobs
 
 __all__ = ["EVERYBODY", "Evaluated", "evaluate_rounds", "longest_turn", "write_metrics"]
 
@@ -27,14 +29,18 @@ Evaluated = tuple[int, str, int, dict[str, float]]
 
 
 def evaluate_rounds(
-    federation: Federation, row: TaskRow, terms: Terms, models: list[tuple[int, ModelRef]]
+    trainers: Mapping[str, Trainer],
+    blobs: Blobs,
+    row: TaskRow,
+    terms: Terms,
+    models: list[tuple[int, ModelRef]],
 ) -> list[Evaluated]:
     """Evaluate each completed round's model at every site, and all sites together."""
     rows: list[Evaluated] = []
     known: dict[bytes, list[tuple[str, int, dict[str, float]]]] = {}
     for number, model in models:
         if model.root not in known:
-            known[model.root] = _evaluate(federation, row, terms, (number, model))
+            known[model.root] = _evaluate(trainers, blobs, row, terms, (number, model))
         sites = known[model.root]
         rows.extend((number, member, count, values) for member, count, values in sites)
         total = sum(count for _, count, _ in sites)
@@ -49,15 +55,19 @@ def evaluate_rounds(
 
 
 def _evaluate(
-    federation: Federation, row: TaskRow, terms: Terms, made: tuple[int, ModelRef]
+    trainers: Mapping[str, Trainer],
+    blobs: Blobs,
+    row: TaskRow,
+    terms: Terms,
+    made: tuple[int, ModelRef],
 ) -> list[tuple[str, int, dict[str, float]]]:
     number, model = made
     if terms.model is None:
         return []
-    arrays = open_model(federation.blobs.open(model.root), terms.model.parameters).arrays()
+    arrays = open_model(blobs.open(model.root), terms.model.parameters).arrays()
     settings, limit = settings_of(terms), longest_turn(terms)
     found: list[tuple[str, int, dict[str, float]]] = []
-    for member, trainer in sorted(federation.setup.trainers.items()):
+    for member, trainer in sorted(trainers.items()):
         config = config_of(settings, row.id, number, member)
         try:
             values, count = evaluate_once(trainer, arrays, config, limit_seconds=limit)

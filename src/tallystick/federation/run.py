@@ -41,13 +41,24 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from tallystick.consensus.engine import Engine
     from tallystick.federation.conduct import Conduct
     from tallystick.federation.trainer import Trainer
     from tallystick.ledger.collect.rows import ModelRef, TaskRow
     from tallystick.ledger.terms import Terms
     from tallystick.provenance.facts import TaskHistory
+    from tallystick.tensors.spec import Blobs
 
-__all__ = ["Refusal", "Run", "simulate"]
+__all__ = [
+    "Ended",
+    "Refusal",
+    "Run",
+    "check_folder",
+    "finish_run",
+    "log_to",
+    "simulate",
+    "stop_log",
+]
 
 LOG = logging.getLogger(__name__)
 MOST_SEED = 2**31 - 1
@@ -173,7 +184,7 @@ def simulate(  # noqa: PLR0913 - one call, many options
     check_names(names)
     trainers = {name: as_trainer(sites[name]) for name in names}
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="tally-"))
-    _check_folder(folder)
+    check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
         held.enter_context(closing(Lock(folder)))
@@ -193,31 +204,42 @@ def simulate(  # noqa: PLR0913 - one call, many options
             budget=budget_of(asked),
             watch=watch,
         )
-        held.callback(_stop_log, _log_to(folder / "run.log"))
+        held.callback(stop_log, log_to(folder / "run.log"))
         federation = Federation(folder, setup, seed)
         held.callback(federation.close)
         row = federation.run(federation.propose(terms))
         seconds = time.perf_counter() - started
-        return _finish(federation, folder, asked, row, seconds=seconds, evaluate=evaluate)
+        ended = Ended(federation.engine, federation.blobs, row, seconds)
+        return finish_run(ended, folder, asked, trainers if evaluate else {})
 
 
-def _finish(
-    federation: Federation,
-    folder: Path,
-    task: Task,
-    row: TaskRow,
-    *,
-    seconds: float,
-    evaluate: bool,
-) -> Run:
-    """Write what the run leaves behind; repeating it writes the same bytes."""
-    engine = federation.engine
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A task that has ended: on which ledger, with which blobs, and how long it took."""
+
+    engine: Engine
+    blobs: Blobs
+    row: TaskRow
+    seconds: float
+
+
+def finish_run(ended: Ended, folder: Path, task: Task, trainers: Mapping[str, Trainer]) -> Run:
+    """Write what a run leaves behind; repeating it writes the same bytes.
+
+    Parameters
+    ----------
+    folder
+        Where it goes; the ledger's file and the blobs are there already.
+    trainers
+        Who evaluates every round's model, by name.
+    """
+    engine, blobs, row = ended.engine, ended.blobs, ended.row
     history = read_engine(engine, row.id)
     terms = history.terms
     models = _models(history)
     completed = sum(found.phase == ROUND and found.completed for found in history.rounds)
     bundle = folder / "run.tally"
-    write_bundle(bundle, engine, row.id, federation.blobs)
+    write_bundle(bundle, engine, row.id, blobs)
     (folder / "genesis.bin").write_bytes(encode(engine.genesis))
     (folder / "task.toml").write_text(task_text(task), encoding="utf-8")
     if not completed:
@@ -225,10 +247,10 @@ def _finish(
     model_file = None if row.model is None else folder / "model.safetensors"
     model = None
     if row.model is not None and terms.model is not None and model_file is not None:
-        data = federation.blobs.open(row.model.root)
+        data = blobs.open(row.model.root)
         write_array(model_file, data)
         model = open_model(data, terms.model.parameters).arrays()
-    rows = evaluate_rounds(federation, row, terms, models) if evaluate else []
+    rows = evaluate_rounds(trainers, blobs, row, terms, models)
     write_metrics(folder / "metrics.csv", rows)
     final = [values for _, member, _, values in rows if member == EVERYBODY][-1:]
     if final and task.score not in final[0]:
@@ -254,7 +276,7 @@ def _finish(
             for r in history.refusals
         ),
         history=history,
-        seconds=seconds,
+        seconds=ended.seconds,
         files=_files(folder, model_file),
     )
 
@@ -319,7 +341,14 @@ def _known_model(folder: Path) -> tuple[bytes, int] | None:
         return None
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """Refuse a place for a run that is no folder, or holds something else.
+
+    Raises
+    ------
+    ConfigError
+        It does; names it.
+    """
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
         msg = f"{there} is no folder"
@@ -346,7 +375,8 @@ def _identity(
     }
 
 
-def _log_to(path: Path) -> logging.Handler:
+def log_to(path: Path) -> logging.Handler:
+    """Write this package's log to a file, and nowhere else, until `stop_log`."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     logger = logging.getLogger("tallystick")
@@ -355,6 +385,7 @@ def _log_to(path: Path) -> logging.Handler:
     return handler
 
 
-def _stop_log(handler: logging.Handler) -> None:
+def stop_log(handler: logging.Handler) -> None:
+    """Write no more to what `log_to` opened."""
     logging.getLogger("tallystick").removeHandler(handler)
     handler.close()

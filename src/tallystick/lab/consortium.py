@@ -6,6 +6,7 @@ CometBFT. For measurements, tests and trying things out.
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
@@ -263,7 +264,9 @@ def free_ports(count: int) -> int:
     UnavailableError
         There are none.
     """
-    for base in range(FIRST_PORT, LAST_PORT, max(4, count)):
+    places = range(FIRST_PORT, LAST_PORT, max(4, count))
+    first = os.getpid() % len(places)  # or two consortia that begin at once take the same
+    for base in (*places[first:], *places[:first]):
         with ExitStack() as held:
             try:
                 for port in range(base, base + count):

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from tallystick.ledger.state import State
     from tallystick.node.engine import Meeting
 
-__all__ = ["open_consortium", "voting_secret"]
+__all__ = ["open_consortium", "voting_secret", "watch_key"]
 
 LOG = logging.getLogger(__name__)
 METRICS_SECONDS = 2.0
@@ -93,7 +93,7 @@ class _Node:
         opened.callback(store.close)
         self.engine = engine = Replica(store, given.genesis, most_pending=settings.pending)
         engine.secret = voting_secret(engine.state, keyring)
-        engine.listen(lambda outcome: _watch_key(engine, keyring, outcome))
+        engine.listen(lambda outcome: watch_key(engine, keyring, outcome))
         reader = LedgerStore(folder / LEDGER)
         opened.callback(reader.close)
         shelf = open_shelf(folder / BLOBS, settings, keyring)
@@ -228,18 +228,14 @@ def voting_secret(state: State, keyring: Keyring) -> bytes:
     return keyring.validator[-1]
 
 
-def _signer(engine: Replica, keyring: Keyring) -> Signer:
-    """Return how this node signs what it asks of others: with the key it votes with."""
-    row = engine.state.reader().get(members.MEMBERS, keyring.name)
-    public = keys.public_of(engine.secret)
-    held = [key.public for key in row.keys] if row else []
-    index = held.index(public) if public in held else 0
-    return Signer(engine.kernel.chain, keyring.name, index, engine.secret)
+def watch_key(engine: Replica, keyring: Keyring, outcome: Outcome) -> None:
+    """End this process when the ledger has replaced the key it votes with: it starts anew.
 
-
-def _watch_key(engine: Replica, keyring: Keyring, outcome: Outcome) -> None:
-    """End this process when the ledger has replaced the key it votes with: it starts anew."""
-    if members.MEMBERS.key(keyring.name) not in outcome.changes:
+    A snapshot may hold a key that was replaced before, which no block shows here.
+    """
+    base = engine.base
+    is_first = base is not None and outcome.header.height == base.height + 1
+    if not is_first and members.MEMBERS.key(keyring.name) not in outcome.changes:
         return
     row = engine.state.get(members.MEMBERS, keyring.name)
     in_use = keys.public_of(engine.secret)
@@ -247,3 +243,12 @@ def _watch_key(engine: Replica, keyring: Keyring, outcome: Outcome) -> None:
     if newest and newest[-1] != in_use:
         LOG.warning("the validator key was replaced: starting anew with the new one")
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _signer(engine: Replica, keyring: Keyring) -> Signer:
+    """Return how this node signs what it asks of others: with the key it votes with."""
+    row = engine.state.reader().get(members.MEMBERS, keyring.name)
+    public = keys.public_of(engine.secret)
+    held = [key.public for key in row.keys] if row else []
+    index = held.index(public) if public in held else 0
+    return Signer(engine.kernel.chain, keyring.name, index, engine.secret)

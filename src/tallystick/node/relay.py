@@ -16,7 +16,7 @@ import msgspec
 
 from tallystick.codec import encode
 from tallystick.consensus.cometbft.commits import LightBlock, without_unverifiable
-from tallystick.consensus.cometbft.rpc_json import parse_commit, parse_validators
+from tallystick.consensus.cometbft.rpc_json import parse_commit, parse_validators, voters_in
 from tallystick.consensus.cometbft.validators import (
     address_of,
     founding_validators,
@@ -95,9 +95,10 @@ class Relay(Reception):
         self._late: set[bytes] = set()
         self.ask_engine = self._ask_light
         self._peers: list[str] = []
+        self._voters: set[str] | None = None
         self._peers_lock = threading.Lock()
         self._looked = -PEERS_SECONDS
-        self._catching_up = False
+        self._catching_up = True  # until CometBFT says that it is not
         self._news = threading.Event()
         self._shown = threading.Condition()
         self._showing = threading.Thread(target=self._show_on, name="evidence", daemon=True)
@@ -146,16 +147,17 @@ class Relay(Reception):
         """See `Reception.facts`; what CometBFT says is as it was a moment ago."""
         state = self.engine.state.reader()
         seated = validators.validator_set(state)
+        quiet = max(0, self.clock.now() - self.engine.head.time) / 1000
+        is_quiet = quiet >= self._quiet_seconds
         with self._peers_lock:
             if time.monotonic() - self._looked > PEERS_SECONDS:
                 self._looked = time.monotonic()
-                self._look_at_peers()
+                self._look_at_peers(is_quiet=is_quiet)
         names = {
             address_of(public).hex(): name for name, public in validators.validator_keys(state)
         }
         base = self.engine.base
         behind = self.engine.head.height > self._height + 1
-        quiet = max(0, self.clock.now() - self.engine.head.time) / 1000
         return {
             "validators": list(seated),
             "peers": sorted(names.get(each, each) for each in self._peers),
@@ -163,7 +165,7 @@ class Relay(Reception):
             "history_from": 1 if base is None else base.height + 1,
             **self._also(),
             "quiet_seconds": round(quiet, 1),
-            "missing": [] if quiet < self._quiet_seconds else self._absent(seated, names),
+            "missing": self._absent(seated, names) if is_quiet else [],
             "failure": self.engine.failure,
             "upgrades": [list(each) for each in changes.upcoming(state)],
             "protocol": members.protocol(state),
@@ -172,20 +174,32 @@ class Relay(Reception):
     def _ask_light(self, method: str, parameters: dict[str, str]) -> dict[str, Any]:
         return self._asking.call(method, **parameters)
 
-    def _look_at_peers(self) -> None:
+    def _look_at_peers(self, *, is_quiet: bool) -> None:
+        self._voters = None
         try:
             found: list[dict[str, Any]] = self._asking.call("net_info").get("peers") or []
             self._peers = [str(each["node_info"]["id"]) for each in found]
             sync = self._asking.call("status")["sync_info"]
             self._catching_up = bool(sync["catching_up"])
+            if is_quiet:
+                self._voters = voters_in(self._asking.call("consensus_state"))
         except (UnavailableError, DecodeError, KeyError, TypeError) as error:
             LOG.debug("nothing is known of peers: %s", error)
-            self._peers, self._catching_up = [], False
+            self._peers = []
 
     def _absent(self, seated: dict[str, bytes], names: dict[str, str]) -> list[str]:
-        """Return the validators whose nodes are not connected to this one."""
+        """Return the validators whose vote is lacking, or, where no vote is open, who is away.
+
+        Who is connected may yet be silent: it takes a minute until its connection is given up.
+        """
+        if self._voters:
+            found = {name: address_of(public).hex() for name, public in seated.items()}
+            return [name for name in found if not self._has_voted(found[name])]
         here = {names.get(each, each) for each in self._peers} | {self._member}
         return [name for name in seated if name not in here]
+
+    def _has_voted(self, address: str) -> bool:
+        return any(address.startswith(each) for each in self._voters or ())
 
     def _go_on(self) -> None:
         handed = time.monotonic() - AGAIN_SECONDS

@@ -20,6 +20,7 @@ from tallystick.consensus.cometbft.validators import (
     check_validators,
     founding_validators,
     in_order,
+    validators_hash,
 )
 from tallystick.crypto.votes import BlockId, Moment
 from tallystick.errors import VerificationError
@@ -165,6 +166,23 @@ def test_what_is_no_set_of_validators_is_refused(case):
 
     with pytest.raises(VerificationError, match=sentence):
         check_validators(members)
+
+
+def test_a_commit_of_validators_out_of_order_is_refused_although_all_signed():
+    light = light_of()
+    members = light.validators[::-1]
+    turned = replace(light.header, validators_hash=validators_hash(members))
+    votes = signed(turned, "abcd").commit
+
+    with pytest.raises(VerificationError, match="not in the order"):
+        check_commit(
+            replace(
+                light,
+                header=turned,
+                validators=members,
+                commit=replace(votes, signatures=votes.signatures[::-1]),
+            )
+        )
 
 
 def test_more_power_comes_first_and_then_the_lower_address():

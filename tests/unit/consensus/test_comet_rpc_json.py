@@ -15,6 +15,7 @@ from tallystick.consensus.cometbft.rpc_json import (
     parse_signed_header,
     parse_time,
     parse_validators,
+    voters_in,
 )
 from tallystick.crypto.votes import BlockId, Moment
 from tallystick.errors import DecodeError
@@ -210,3 +211,36 @@ def test_whatever_stands_in_an_answer_it_is_read_or_malformed(data):
         return
 
     assert all(number >= 0 for number in read)
+
+
+def votes(*rounds):
+    """Return a state of votes: for each round who prevoted and who precommitted."""
+    said = [
+        {kind: [f"Vote{{{at}:{who} 7/00/…" if who else "nil-Vote" for at, who in enumerate(each)]
+         for kind, each in zip(("prevotes", "precommits"), pair, strict=True)}
+        for pair in rounds
+    ]  # fmt: skip
+    return {"round_state": {"height/round/step": "7/0/4", "height_vote_set": said}}
+
+
+A, B = "A1" * 6, "B2" * 6
+
+
+@pytest.mark.parametrize(
+    ("rounds", "found"),
+    [
+        ([(("", ""), ("", ""))], set()),
+        ([((A, ""), ("", ""))], {A}),
+        ([((A, B), ("", B))], {B}),
+        ([((A, B), (A, B)), ((A, ""), ("", ""))], {A}),
+        ([((A, B), (A, "")), (("", ""), ("", ""))], {A}),
+    ],
+)
+def test_those_whose_votes_came_last_are_the_voters(rounds, found):
+    assert voters_in(votes(*rounds)) == {each.lower() for each in found}
+
+
+@pytest.mark.parametrize("said", [None, {}, {"round_state": []}, votes() | {"round_state": {}}])
+def test_what_is_no_state_of_a_vote_is_refused(said):
+    with pytest.raises(DecodeError):
+        voters_in(said)

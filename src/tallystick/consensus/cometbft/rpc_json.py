@@ -1,4 +1,4 @@
-"""CometBFT's JSON as records: what its RPC answers to ``/commit`` and ``/validators``.
+"""CometBFT's JSON as records: what its RPC answers about commits, validators and open votes.
 
 Integers are strings or numbers there, hashes hexadecimal, keys and signatures base64, times RFC
 3339 in UTC with up to nine decimals; ``null`` stands for nothing. Keys not named here are left
@@ -35,6 +35,7 @@ __all__ = [
     "parse_signed_header",
     "parse_time",
     "parse_validators",
+    "voters_in",
 ]
 
 R = TypeVar("R", bound=Record)
@@ -43,6 +44,7 @@ EPOCH_DAY = date(1970, 1, 1).toordinal()
 _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T([01]\d|2[0-3]):([0-5]\d):([0-5]\d)(?:\.(\d{1,9}))?Z", re.ASCII
 )
+_VOTE = re.compile(r"Vote\{\d+:([0-9A-F]{12}) ", re.ASCII)
 _EPOCH = Moment(0, 0)
 
 _Number = Annotated[str, msgspec.Meta(pattern=r"^(0|[1-9][0-9]{0,18})\Z")] | int
@@ -153,6 +155,19 @@ class DoubleVote(Record):
     signatures: tuple[bytes, bytes]
 
 
+class _RoundVotes(msgspec.Struct):
+    prevotes: list[str]
+    precommits: list[str]
+
+
+class _RoundState(msgspec.Struct):
+    height_vote_set: list[_RoundVotes]
+
+
+class _ConsensusState(msgspec.Struct):
+    round_state: _RoundState
+
+
 class _ValidatorSet(msgspec.Struct):
     validators: list[_Validator] | None = None
     total: _Number | None = None
@@ -258,6 +273,30 @@ def parse_validators(*pages: object) -> Validators:
         msg = f"{len(found)} of {total} validators are there: ask for the other pages"
         raise DecodeError(msg)
     return in_order(found)
+
+
+def voters_in(result: object) -> set[str]:
+    """Return whose votes are there, of the kind that is waited for, from ``/consensus_state``.
+
+    Each is the beginning of a validator's address, 12 lower-case hexadecimal digits. It is empty
+    while nobody votes.
+
+    Raises
+    ------
+    DecodeError
+        It is not what CometBFT answers.
+    """
+    try:
+        rounds = msgspec.convert(result, _ConsensusState).round_state.height_vote_set
+    except msgspec.ValidationError as error:
+        msg = f"not the state of a vote: {error}"
+        raise DecodeError(msg) from error
+    kinds = [found for each in rounds for found in (each.prevotes, each.precommits)]
+    for kind in reversed(kinds):
+        found = {str(match[1]).lower() for vote in kind if (match := _VOTE.match(vote))}
+        if found:
+            return found
+    return set()
 
 
 def parse_time(text: str) -> Moment:

@@ -61,4 +61,5 @@ def run_demo(options: DemoOptions) -> DemoResult:
         checks=checks,
         metrics=story.metrics,
         attackers={name: each.label for name, each in sorted(story.world.attackers.items())},
+        network=story.network,
     )

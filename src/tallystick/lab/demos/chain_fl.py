@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 from tallystick.lab.demos.acceptance_chain_fl import accept_chain_fl
 from tallystick.lab.demos.defended import measure_accuracy, open_world
+from tallystick.lab.demos.network import run_story
 from tallystick.lab.demos.options import Demo
 from tallystick.lab.demos.probes import probe, probe_checks
 from tallystick.lab.demos.record import record_checks
-from tallystick.lab.demos.result import Story
 from tallystick.lab.demos.stories import blob_checks, death_checks, quorum_checks, void_checks
-from tallystick.lab.demos.world import watch_rounds
 
 if TYPE_CHECKING:
     from tallystick.lab.demos.options import DemoOptions
+    from tallystick.lab.demos.result import Story
 
 __all__ = ["DEMO"]
 
@@ -26,13 +26,7 @@ __all__ = ["DEMO"]
 def _tell(demo: Demo, options: DemoOptions) -> Story:
     world = open_world(demo, options)
     total = 5
-    run = world.run(
-        options.out,
-        evaluate=True,
-        durable=options.out is not None,
-        watch=watch_rounds(options.progress, world.rounds),
-    )
-    story = Story(world, run)
+    story = run_story(world, options)
     options.progress("checking", 1, total)
     story.checks += measure_accuracy(story)
     story.checks += record_checks(story)
@@ -43,8 +37,8 @@ def _tell(demo: Demo, options: DemoOptions) -> Story:
     story.checks += void_checks(world)
     options.progress("checking", 4, total)
     story.checks += death_checks(world)
-    if run.model_file is not None:
-        story.checks += blob_checks(run)
+    if story.run.model_file is not None:
+        story.checks += blob_checks(story.run)
     options.progress("checking", total, total)
     return story
 

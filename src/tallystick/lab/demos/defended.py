@@ -13,15 +13,16 @@ from tallystick.lab.attacks.sign_flip import SignFlip
 from tallystick.lab.demos import promises
 from tallystick.lab.demos.checks import Check, at_least, at_most, rounded
 from tallystick.lab.demos.effect import measure_poison
+from tallystick.lab.demos.network import run_story
 from tallystick.lab.demos.probes import probe, probe_checks
 from tallystick.lab.demos.record import record_checks
-from tallystick.lab.demos.result import Story
-from tallystick.lab.demos.world import build_world, scratch_folder, watch_rounds
+from tallystick.lab.demos.world import build_world, scratch_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from tallystick.lab.demos.options import Demo, DemoOptions
+    from tallystick.lab.demos.result import Story
     from tallystick.lab.demos.world import World
 
 __all__ = ["measure_accuracy", "open_world", "poison_checks", "tell_defended"]
@@ -33,14 +34,7 @@ def tell_defended(demo: Demo, options: DemoOptions) -> Story:
     """Run the demo and measure everything its recipe promises."""
     world = open_world(demo, options)
     total = 4
-    run = world.run(
-        options.out,
-        evaluate=True,
-        durable=options.out is not None,
-        watch=watch_rounds(options.progress, world.rounds),
-        stage=demo.stage,
-    )
-    story = Story(world, run)
+    story = run_story(world, options, stage=demo.stage)
     options.progress("checking", 1, total)
     story.checks += measure_accuracy(story)
     story.checks += poison_checks(story)

@@ -39,6 +39,8 @@ class DemoOptions:
         As the command line writes them, such as ``sign-flip:4=2``; they replace the demo's own.
     full, seeds
         Run the whole acceptance list over so many seeds, from ``seed`` on.
+    network
+        Run it on four nodes under CometBFT, in real time.
     out
         The run's folder; a temporary one by default.
     progress
@@ -55,6 +57,7 @@ class DemoOptions:
     attacks: list[str] | None = None
     full: bool = False
     seeds: int = 10
+    network: bool = False
     out: Path | None = None
     progress: Callable[[str, int, int], None] = field(default=silent, compare=False, repr=False)
 
@@ -112,6 +115,9 @@ class Demo:
         _check_number("rounds", rounds, 1, MOST_ROUNDS, self.recipe)
         _check_number("seed", options.seed, 0, 2**31 - 1, self.recipe)
         _check_number("seeds", options.seeds, 1, 1000, self.recipe)
+        if options.network and options.full:
+            msg = "--network runs one story, and --full many in virtual time"
+            raise ConfigError(msg, hint="leave one of them out")
         if options.target is not None and options.data is None:
             msg = f"--target '{options.target}' names a column, but no --data file is given"
             raise ConfigError(msg, hint="--data FILE.csv --target COLUMN")

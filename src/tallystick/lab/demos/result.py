@@ -30,6 +30,7 @@ class Story:
     run: Run
     checks: list[Check] = field(default_factory=list["Check"])
     metrics: dict[str, Any] = field(default_factory=dict[str, Any])
+    network: dict[str, Any] = field(default_factory=dict[str, Any])  # what ordered it, if one did
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class DemoResult:
         What was run, nothing left open.
     attackers
         The members that attack, and how.
+    network
+        What ordered the ledger, if that was not this process.
     """
 
     options: DemoOptions
@@ -49,6 +52,7 @@ class DemoResult:
     checks: tuple[Check, ...]
     metrics: dict[str, Any]
     attackers: dict[str, str]
+    network: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def ok(self) -> bool:
@@ -77,6 +81,7 @@ class DemoResult:
             "partition": options.partition,
             "attackers": self.attackers,
             "trial": True,
+            **({"network": self.network} if self.network else {}),
             "status": run.status,
             "checks": [check.to_json() for check in self.checks],
             "metrics": {name: _finite(value) for name, value in self.metrics.items()},
