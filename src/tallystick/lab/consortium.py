@@ -7,6 +7,7 @@ CometBFT. For measurements, tests and trying things out.
 from __future__ import annotations
 
 import os
+import select
 import socket
 import subprocess
 import time
@@ -169,7 +170,8 @@ class Consortium:
     def _listen(self, name: str) -> None:
         """Wait until a node says where it answers."""
         output = self._processes[name].stdout
-        said = "" if output is None else output.readline()
+        there = output is not None and select.select([output], [], [], START_SECONDS)[0]
+        said = output.readline() if output is not None and there else ""
         if not said.startswith("serving "):
             self.stop(name)
             msg = f"the node of '{name}' does not start: see {self.node(name) / 'log'}"
