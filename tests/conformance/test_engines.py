@@ -2,15 +2,22 @@
 
 An engine under test takes the wire bytes of a block and seals them at a time; another engine joins
 the suite by one entry in `ENGINES`.
+
+A genesis names its engine, its hash is in every signature, and only under CometBFT do rows say who
+validates. So no block is one of both kinds of ledgers, and each engine is compared with the kernel
+alone under a genesis of its own kind (``ledger``). That the kinds differ in nothing else is a test
+by itself: the same messages, signed for either, lead to the same receipts and the same other rows.
 """
 
 import sqlite3
 
 import pytest
 from support.chaos import Chaos
+from support.comet_engines import BegunComet, CrashedComet, FreshComet, ReopenedComet
 from support.play import Play
 from support.terms import RECIPES
-from support.world import World, digest, rotation, secret_of
+from support.validators import Validators, new_key
+from support.world import World, digest, make_genesis, rotation, secret_of
 
 from tallystick.codec import decode, encode
 from tallystick.consensus.engine import RetryLaterError
@@ -18,14 +25,27 @@ from tallystick.consensus.pow import Node
 from tallystick.consensus.solo import Solo, SoloSeal, check_seal
 from tallystick.errors import ConfigError, RejectedError, UnavailableError, VerificationError
 from tallystick.ledger import dispatch
+from tallystick.ledger.contracts import validators
+from tallystick.ledger.contracts.validators import VALIDATORS
 from tallystick.ledger.kernel import Kernel
-from tallystick.ledger.messages import RegisterDataset, Transfer
+from tallystick.ledger.messages import (
+    Grant,
+    ProposeChange,
+    RegisterDataset,
+    Remove,
+    Seat,
+    Transfer,
+    Unseat,
+    Vote,
+)
 from tallystick.ledger.state import state_from_rows
 from tallystick.storage.sqlite import LedgerStore
 
 
 class FreshSolo:
     """A solo ledger in one process."""
+
+    ledger = "solo"
 
     def __init__(self, genesis, folder):
         self.path = folder / "ledger.sqlite"
@@ -78,6 +98,8 @@ class CrashedSolo(FreshSolo):
 class Replay:
     """The kernel alone, applying blocks that others proposed to a state rebuilt from its rows."""
 
+    ledger = "solo"
+
     def __init__(self, genesis, folder):
         self.kernel = Kernel(genesis)
         self.state, self.head = self.kernel.found()
@@ -102,8 +124,16 @@ class Replay:
         pass
 
 
+class ReplayUnderComet(Replay):
+    """The same, on a ledger that CometBFT orders."""
+
+    ledger = "cometbft"
+
+
 class Mined:
     """A miner's node that solves a puzzle for every block; what it mines is final at once."""
+
+    ledger = "solo"
 
     def __init__(self, genesis, folder):
         self.node = Node("alpha", genesis, confirmations=0, tries=8)
@@ -160,23 +190,54 @@ class Reorganised(Mined):
         return dict(self.other.state.rows())
 
 
-ENGINES = [FreshSolo, ReopenedSolo, CrashedSolo, Replay, Mined, Reorganised]
+ENGINES = [
+    FreshSolo,
+    ReopenedSolo,
+    CrashedSolo,
+    Replay,
+    Mined,
+    Reorganised,
+    ReplayUnderComet,
+    FreshComet,
+    ReopenedComet,
+    CrashedComet,
+    BegunComet,
+]
+
+
+def quiet_history(world, recipes=tuple(RECIPES)):
+    """Return a ledger on which recipes were played to their end."""
+    for recipe in recipes:
+        Play(world, RECIPES[recipe](name=recipe, rounds=2)).finish()
+        world.send("bravo", Transfer("alpha", 5))
+        world.send("bravo", RegisterDataset(digest(recipe), 5))
+    return world
+
+
+def chaotic_history(make_world):
+    """Return a ledger on which members are absent, late and lying."""
+    for seed in range(50):
+        chaotic = Chaos("bflc", seed, audited=False, make_world=make_world)
+        chaotic.run()
+        if len(chaotic.world.outcomes) > 60 and chaotic.play.forfeited():
+            break
+    return chaotic.world
 
 
 @pytest.fixture(scope="module")
 def histories():
-    """Return ledgers with everything on them: one quiet, one chaotic."""
-    quiet = World(audited=False)
-    for recipe, make in RECIPES.items():
-        Play(quiet, make(name=recipe, rounds=2)).finish()
-        quiet.send("bravo", Transfer("alpha", 5))
-        quiet.send("bravo", RegisterDataset(digest(recipe), 5))
-    for seed in range(50):
-        chaotic = Chaos("bflc", seed, audited=False)
-        chaotic.run()
-        if len(chaotic.world.outcomes) > 60 and chaotic.play.forfeited():
-            break
-    return {"quiet": quiet, "chaotic": chaotic.world}
+    """Return ledgers of each kind with everything on them: one quiet, one chaotic."""
+    seated = Validators(audited=False)
+    seated.vote(Unseat("delta"))
+    quiet_history(seated, ("bflc", "deepchain", "private"))
+    seated.accept("bravo", new_key(seated, "bravo"))
+    seated.vote(Seat("delta"))
+    return {
+        ("solo", "quiet"): quiet_history(World(audited=False)),
+        ("solo", "chaotic"): chaotic_history(World),
+        ("cometbft", "quiet"): seated,
+        ("cometbft", "chaotic"): chaotic_history(Validators),
+    }
 
 
 @pytest.mark.parametrize("history", ["quiet", "chaotic"])
@@ -184,7 +245,7 @@ def histories():
 def test_identical_blocks_lead_to_identical_roots_and_receipts(
     engine, history, histories, tmp_path
 ):
-    world = histories[history]
+    world = histories[engine.ledger, history]
     subject = engine(world.genesis, tmp_path)
     for outcome in world.outcomes:
         header, receipts = subject.seal(outcome)
@@ -202,6 +263,38 @@ def test_identical_blocks_lead_to_identical_roots_and_receipts(
 def test_the_histories_hold_more_than_a_few_blocks(histories):
     assert all(len(world.outcomes) > 30 for world in histories.values())
     assert all(any(o.receipts for o in world.outcomes) for world in histories.values())
+    updates = [o.validator_updates for o in histories["cometbft", "quiet"].outcomes]
+    assert sum(map(bool, updates)) == 3
+
+
+def test_the_same_messages_do_the_same_on_both_kinds_of_ledgers():
+    seated = Validators()
+    alone = World(
+        genesis=make_genesis(founders=seated.genesis.founders, engine="solo", sealer="alpha")
+    )
+    receipts = []
+    for world in (alone, seated):
+        for message in (
+            Transfer("bravo", 7),
+            RegisterDataset(digest("data"), 5),
+            ProposeChange(Grant("charlie", 50)),
+            Transfer("stranger", 2**60),
+            Vote(digest("no such proposal")),
+            rotation(world, "alpha"),
+        ):
+            world.send("alpha", message)
+        world.seal()
+        world.vote(Remove("delta"), proposer="bravo", voters=["bravo", "charlie", "delta"])
+        receipts.append([each for o in world.outcomes for each in o.receipts])
+    rows = [
+        {key: row for key, row in world.state.rows() if key[0] != VALIDATORS.prefix}
+        for world in (alone, seated)
+    ]
+
+    assert receipts[0] == receipts[1]
+    assert rows[0] == rows[1]
+    assert validators.seats(alone.state) == ()
+    assert validators.seats(seated.state)
 
 
 # --- what solo alone promises ---------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A consortium whose processes are killed at random: nothing is lost, nothing is done twice.
+"""A consortium whose processes are killed at random, one at a time: nothing is lost or doubled.
 
 ``TALLY_CHAOS_SEED`` chooses the history; `make chaos SEED=n` sets it.
 """

@@ -6,16 +6,13 @@ import csv
 import json
 import re
 import shutil
-import signal
-import socket
 from pathlib import Path
 
 import pytest
-from support.guide import Stage, blocks_of, commands_in
+from support.guide import Stage, blocks_of, commands_in, files_with, free_port, secrets_in
 
 import tallystick as ts
 from tallystick.cli import main
-from tallystick.federation.key_file import load_keyring
 
 pytestmark = [
     pytest.mark.network,
@@ -26,7 +23,6 @@ pytestmark = [
 GUIDE = Path(__file__).parents[2] / "docs" / "pilot.md"
 NAMES = ("north", "south", "east", "west")
 PORT, ROUNDS = "26651", "3"
-ROLES = ("owner", "worker", "validator")
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +38,7 @@ def stage(tmp_path_factory):
         performed.wait("log")
         url = re.search(r"https://localhost:\d+", text)[0]
         performed.unknown = performed.run("west", f"tally status {url}")  # without --ca
-        (node,) = (each for each in performed.running if "node start" in each.command)
-        node.process.send_signal(signal.SIGTERM)
-        performed.wait()
+        performed.stop("north", "tally node start node")
         yield performed
     finally:
         performed.close()
@@ -68,18 +62,15 @@ def test_the_pilot_and_its_rehearsal_end_with_one_model(stage, capfd):
     task = stage.home("north") / "task.toml"
     assert main(["run", str(task), "--out", str(rehearsal), "--json"]) == 0
     rehearsed = json.loads(capfd.readouterr().out)
-    (printed,) = _found(stage, "tally run", r"^model_root +(\w+)$")
-    joined = {
-        re.search(r"^model +([0-9a-f]{64})$", each.said.read_text(), re.MULTILINE)[1]
-        for each in stage.running
-        if each.command.startswith("tally join")
-    }
+    (printed,) = stage.found("tally run", r"^model_root +(\w+)$")
+    joined = stage.said("tally join", r"^model +([0-9a-f]{64})$")
 
-    assert joined == {rehearsed["model_root"]} == {printed}
+    assert len(joined) == len(NAMES)
+    assert set(joined) == {rehearsed["model_root"]} == {printed}
 
 
 def test_the_terms_have_one_hash_everywhere(stage):
-    hashes = _found(stage, "tally task", r"^hash +(\w+)$")
+    hashes = stage.found("tally task", r"^hash +(\w+)$")
 
     assert len(hashes) == 1
 
@@ -111,22 +102,12 @@ def test_a_members_bundle_verifies_against_what_was_published(stage, name):
 
 
 def test_no_secret_is_in_anothers_folder(stage):
-    secrets = {}
-    for name in NAMES:
-        folder = stage.home(name) / "keys"
-        ring = load_keyring(folder)
-        raw = [ring.salt, *(each for role in ROLES for each in ring.secrets(role))]
-        body = [line.encode() for line in (folder / f"{name}.key").read_text().splitlines()[1:-1]]
-        secrets[name] = [*raw, *(each.hex().encode() for each in raw), *filter(None, body)]
+    secrets = {name: secrets_in(stage.home(name) / "keys", name) for name in NAMES}
     for name in NAMES:
         others = [each for other in NAMES if other != name for each in secrets[other]]
-        files = [path for path in stage.home(name).rglob("*") if path.is_file()]
 
-        assert len(files) > 20
-        assert [path for path in files if any(each in path.read_bytes() for each in others)] == []
-    node = [path for path in (stage.home("north") / "node").rglob("*") if path.is_file()]
-    own = secrets["north"]
-    assert [path for path in node if any(each in path.read_bytes() for each in own)] == []
+        assert files_with(stage.home(name), others) == []
+    assert files_with(stage.home("north") / "node", secrets["north"]) == []
 
 
 def test_the_certificate_is_checked(stage):
@@ -144,25 +125,12 @@ def test_the_guides_blocks_are_all_understood():
     assert shown - performed == 1  # the reader's own trainer, which nobody else has
 
 
-def _found(stage, verb, pattern):
-    """Return what the outputs of a verb show."""
-    return {
-        found
-        for (_, command), out in stage.outputs.items()
-        if command.startswith(verb)
-        for found in re.findall(pattern, out, re.MULTILINE)
-    }
-
-
 def _on_this_machine(text):
     """Return the guide with a name, an address and a port that this machine has."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     for theirs, ours in (
         ("node.north.example", "localhost"),
         ("0.0.0.0", "127.0.0.1"),  # noqa: S104 - what the guide says
-        (PORT, str(port)),
+        (PORT, str(free_port())),
     ):
         assert theirs in text
         text = text.replace(theirs, ours)

@@ -18,6 +18,23 @@ import tallystick
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(tallystick.__file__).parent
+# Which tests are likely to notice a bug in a file: they run first, and the first failure is enough.
+NEAREST = {
+    "ledger/collect/attest.py": ("attest",),
+    "ledger/collect/beacon.py": ("sealed",),
+    "ledger/collect/round.py": ("money_of_a_round", "close", "short"),
+    "ledger/collect/row.py": ("windows", "sealed", "hold"),
+    "ledger/collect/view.py": ("references",),
+    "ledger/collect/window.py": ("windows", "dozing", "short"),
+    "ledger/contracts/access.py": ("registry_and_access", "pointers_and_tokens"),
+    "ledger/contracts/accounts.py": ("accounts", "money_of_a_round"),
+    "ledger/contracts/changes.py": ("upgrades", "members", "validators"),
+    "ledger/contracts/pointers.py": ("pointers_and_tokens",),
+    "ledger/contracts/tasks.py": ("approval", "windows"),
+    "ledger/contracts/validators.py": ("equivocation", "validators"),
+    "ledger/kernel.py": ("kernel", "upgrades"),
+    "ledger/transaction.py": ("transaction",),
+}
 FAILED = 1  # what pytest returns when a test failed; anything else is no verdict
 
 
@@ -45,7 +62,7 @@ def test_the_line_a_bug_is_planted_in_is_there_once(mutant):
 
 def plant(mutant, folder):
     """Copy the package into ``folder`` with the bug in it."""
-    shutil.copytree(PACKAGE, folder / "tallystick", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PACKAGE, folder / "tallystick")  # with what is compiled: it knows its source
     path = folder / "tallystick" / mutant.file
     source = path.read_text(encoding="utf-8")
     path.write_text(source.replace(mutant.old, mutant.new), encoding="utf-8")
@@ -64,8 +81,10 @@ def run_tests(folder, *tests):
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.why)
 def test_a_planted_bug_is_noticed(mutant, tmp_path):
     plant(mutant, tmp_path)
+    nearest = [f"tests/unit/ledger/test_{name}.py" for name in NEAREST.get(mutant.file, ())]
 
-    assert run_tests(tmp_path, "tests/unit/ledger", "tests/property/test_rounds.py") == FAILED
+    tests = (*nearest, "tests/unit/ledger", "tests/property/test_rounds.py")
+    assert run_tests(tmp_path, *tests) == FAILED
 
 
 @pytest.mark.slow

@@ -51,10 +51,10 @@ LONGEST = 600
 class Chaos:
     """One task from a recipe and a seed; ``personas`` says who behaves how."""
 
-    def __init__(self, recipe, seed, *, audited=True):
+    def __init__(self, recipe, seed, *, audited=True, make_world=World):
         self.random = random.Random(f"{recipe}/{seed}")
         names = NAMES[: self.random.randint(4, 7)]
-        self.world = World(names, audited=audited)
+        self.world = make_world(names, audited=audited)
         fields = {
             "members": names,
             "rounds": self.random.randint(1, 5),

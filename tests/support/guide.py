@@ -1,7 +1,8 @@
 """A guide's fenced blocks, performed: each organisation in its own folder, mail by copying.
 
-The info string of a block says what it is for: ``console NAME…`` commands, ``send FROM TO…`` files
-that one mails to others, ``LANGUAGE NAME FILE`` a file to write. *everybody* is all of them.
+The info string of a block says what it is for: ``console NAME…`` commands, ``stop NAME…`` commands
+to end, ``send FROM TO…`` files and folders that one mails to others, ``LANGUAGE NAME FILE`` a file
+to write or, with ``changed`` after it, lines to change in one. *everybody* is all but guests.
 """
 
 from __future__ import annotations
@@ -9,18 +10,23 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from support.commands import PROGRAM, SOURCE
+from tallystick.federation.key_file import load_keyring
 
 FENCE = re.compile(r"^```(\w+) ([\w. /-]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ENDLESS = re.compile(r"^tally (?:node start|join|log .*--follow)")
 SERVES = re.compile(r"^tally node start")
 AFTER_THE_END = re.compile(r"^tally (?:verify|explain) ")
+ROLES = ("owner", "worker", "validator")
 SECONDS = 120
 
 
@@ -56,11 +62,22 @@ def commands_in(body: str) -> list[str]:
 
 
 class Stage:
-    """The machines of several organisations, as folders."""
+    """The machines of several organisations, as folders.
 
-    def __init__(self, folder: Path, names: tuple[str, ...]) -> None:
+    Guests are those who are not meant by *everybody*; ``variables`` are in each one's environment.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        names: Sequence[str],
+        guests: Sequence[str] = (),
+        variables: Mapping[str, Mapping[str, str]] | None = None,
+        seconds: float = SECONDS,
+    ) -> None:
         """Give each a folder; a shared one holds nothing but the programs."""
-        self.folder, self.names = folder, names
+        self.folder, self.names, self.seconds = folder, tuple(names), seconds
+        self._variables = variables or {}
         self.running: list[Running] = []
         self.outputs: dict[tuple[str, str], str] = {}
         programs = folder / "programs"
@@ -68,7 +85,7 @@ class Stage:
         _program(programs / "tally", f"exec '{sys.executable}' -c '{PROGRAM}' \"$@\"")
         _program(programs / "python", f"exec '{sys.executable}' \"$@\"")
         self._path = f"{programs}:{os.environ['PATH']}"
-        for name in names:
+        for name in (*names, *guests):
             self.home(name).mkdir()
 
     def home(self, name: str) -> Path:
@@ -84,15 +101,48 @@ class Stage:
             who = self._whose(block.words)
             for command in commands_in(block.body):
                 self._everywhere(who, command)
+        elif block.kind == "stop":
+            for name in block.words:
+                for command in block.body.splitlines():
+                    self.stop(name, command)
         else:
-            name, file = block.words
-            (self.home(name) / file).write_text(block.body, encoding="utf-8")
+            for name in self._whose(block.words[:1]):
+                file = self.home(name) / block.words[1]
+                text = _changed(file, block.body) if block.words[2:] else block.body
+                file.write_text(text, encoding="utf-8")
 
     def wait(self, what: str = "") -> None:
         """Wait for what goes on and was begun by such a command."""
         for each in self.running:
             if each.command.startswith(f"tally {what}") and each.status is None:
-                each.status = each.process.wait(SECONDS)
+                each.status = each.process.wait(self.seconds)
+
+    def stop(self, name: str, command: str) -> None:
+        """End what goes on at an organisation as Ctrl-C does, and wait for it."""
+        (each,) = (
+            each
+            for each in self.running
+            if (each.who, each.command, each.status) == (name, command, None)
+        )
+        each.process.send_signal(signal.SIGINT)
+        each.status = each.process.wait(self.seconds)
+
+    def found(self, verb: str, pattern: str) -> set[str]:
+        """Return what the outputs of a verb show."""
+        return {
+            found
+            for (_, command), out in self.outputs.items()
+            if command.startswith(verb)
+            for found in re.findall(pattern, out, re.MULTILINE)
+        }
+
+    def said(self, verb: str, pattern: str) -> list[str]:
+        """Return what each command of a verb that went on says, once each."""
+        return [
+            re.search(pattern, each.said.read_text(), re.MULTILINE)[1]
+            for each in self.running
+            if each.command.startswith(verb)
+        ]
 
     def run(self, name: str, command: str) -> subprocess.CompletedProcess[str]:
         """Run a command on an organisation's machine."""
@@ -102,7 +152,7 @@ class Stage:
             env=self._environment(name),
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=self.seconds,
             check=False,
         )
 
@@ -121,8 +171,9 @@ class Stage:
     def _send(self, sender: str, receivers: list[str], files: list[str]) -> None:
         for file in files:
             found = self.home(sender) / file.replace("$NAME", sender)
+            copy = shutil.copytree if found.is_dir() else shutil.copyfile
             for name in receivers:
-                shutil.copyfile(found, self.home(name) / found.name)
+                copy(found, self.home(name) / found.name)
 
     def _everywhere(self, who: tuple[str, ...], command: str) -> None:
         if ENDLESS.match(command):
@@ -156,7 +207,40 @@ class Stage:
     def _environment(self, name: str) -> dict[str, str]:
         kept = {key: os.environ[key] for key in ("LANG", "TMPDIR") if key in os.environ}
         own = {"HOME": str(self.home(name)), "NAME": name, "PATH": self._path}
+        own |= self._variables.get(name, {})
         return {**kept, **own, "PYTHONPATH": str(SOURCE), "NO_COLOR": "1"}
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def secrets_in(folder: Path, name: str) -> list[bytes]:
+    """Return the secrets of a key folder as bytes that a file might hold."""
+    ring = load_keyring(folder)
+    raw = [ring.salt, *(each for role in ROLES for each in ring.secrets(role))]
+    body = [line.encode() for line in (folder / f"{name}.key").read_text().splitlines()[1:-1]]
+    return [*raw, *(each.hex().encode() for each in raw), *filter(None, body)]
+
+
+def files_with(folder: Path, secrets: Sequence[bytes]) -> list[Path]:
+    """Return the files below a folder that hold one of the secrets; refuse an empty folder."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > 5
+    return [path for path in files if any(each in path.read_bytes() for each in secrets)]
+
+
+def _changed(file: Path, lines: str) -> str:
+    """Return a file's text with lines in place of those that begin with the same key."""
+    text = file.read_text(encoding="utf-8")
+    for line in lines.splitlines():
+        key = line.partition(" = ")[0]
+        text, count = re.subn(rf"^{key} = .*$", line.replace("\\", r"\\"), text, flags=re.MULTILINE)
+        assert count == 1, (file, line)
+    return text
 
 
 def _program(path: Path, line: str) -> None:

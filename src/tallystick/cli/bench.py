@@ -20,7 +20,7 @@ TAKES = {
     "ledger": ("members", "transactions"),
     "aggregate": ("rule", "members", "parameters"),
     "proofs": (),
-    "network": ("recipe", "members", "parameters", "transactions", "cut_every"),
+    "network": ("recipe", "members", "parameters", "transactions", "cut_every", "engine"),
 }
 DEFAULTS: dict[str, dict[str, Any]] = {
     "round": {"recipe": "chain-fl", "members": 8, "parameters": 1_000_000},
@@ -33,6 +33,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "parameters": 1_000_000,
         "transactions": 1000,
         "cut_every": 0,
+        "engine": "",
     },
 }
 
@@ -56,13 +57,19 @@ def bench(  # noqa: PLR0917 - one argument per documented flag
         int | None,
         typer.Option(min=1, metavar="BYTES", help="Cut a network's connections now and then."),
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="solo|cometbft", help="Of a network; cometbft where CometBFT is installed."
+        ),
+    ] = None,
     repeat: Annotated[int, typer.Option(min=1, help="How often each is measured.")] = 5,
     against: Annotated[
         str | None, typer.Option(metavar="flower", help="A peer to compare with (later).")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Measure a round, the ledger, aggregation, proofs or a pilot, and say on which machine."""
+    """Measure a round, the ledger, aggregation, proofs or a network, and say on which machine."""
     given = {
         "recipe": recipe,
         "rule": rule,
@@ -70,6 +77,7 @@ def bench(  # noqa: PLR0917 - one argument per documented flag
         "parameters": parameters,
         "transactions": transactions,
         "cut_every": cut_every,
+        "engine": engine,
     }
     settings = _settings(what, {name: value for name, value in given.items() if value is not None})
     if against is not None:
@@ -125,7 +133,9 @@ def _measure(what: str, settings: dict[str, Any], repeat: int) -> tuple[list[Mea
     if what == "network":
         from tallystick.lab.bench import network
 
-        return network.measure_network(**settings, repeat=repeat), network.SAYS
+        ordering = settings.pop("engine") or network.default_engine()
+        measured = network.measure_network(**settings, repeat=repeat, engine=ordering)
+        return measured, network.says(ordering)
     from tallystick.lab.bench import proofs
 
     return proofs.measure_proofs(repeat), proofs.SAYS

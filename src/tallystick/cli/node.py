@@ -5,11 +5,11 @@ from __future__ import annotations
 import signal
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from tallystick.cli.options import Json, KeyFolder
+from tallystick.cli.options import Authority, Json, KeyFolder
 from tallystick.cli.output import print_document, say
 
 __all__ = ["node"]
@@ -27,9 +27,18 @@ def init(
         typer.Option(metavar="FILE", help="The network's genesis.bin, or the folder it is in."),
     ],
     key: KeyFolder,
+    nodes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--node", metavar="URL", help="A node of a consortium that runs already; repeatable."
+        ),
+    ] = None,
+    ca: Authority = None,
     json: Json = False,
 ) -> None:
     """Make a node's folder: genesis, settings, and where the key is. No secret is copied.
+
+    With --node the settings know the nodes named: each is asked where its CometBFT listens.
 
     The settings are those that `tally network init` wrote for this member, or else the defaults.
     """
@@ -37,7 +46,7 @@ def init(
     from tallystick.ledger.genesis import genesis_hash
     from tallystick.node.home import init_home
 
-    settings = init_home(home, genesis, key)
+    settings = init_home(home, genesis, key, nodes or (), ca)
     found = read_genesis(genesis)
     if json:
         print_document(
@@ -80,12 +89,13 @@ def start(
     Whatever else ends it, the same command goes on, with everything that was acknowledged.
     """
     from tallystick.federation.network_folder import read_genesis
-    from tallystick.node.home import open_home
-    from tallystick.node.serve import log_to_stderr, serve
 
     if read_genesis(home).engine == "cometbft":
-        log_to_stderr(as_json=json_logs)
-        raise typer.Exit(run_beside_cometbft(home, host=host, port=port, as_json=json_logs))
+        _run_beside_cometbft(home, host=host, port=port, as_json=json_logs)
+    from tallystick.node.home import open_home
+    from tallystick.node.logs import log_to_stderr
+    from tallystick.node.serve import serve
+
     try:
         log_to_stderr(as_json=json_logs)
         opened = open_home(home, host=host, port=port)
@@ -95,16 +105,24 @@ def start(
     _expect_no_more_signals()
 
 
-def run_beside_cometbft(home: Path, *, host: str | None, port: int | None, as_json: bool) -> int:
-    """Run a node's application and its CometBFT until a signal; return the exit status."""
-    from tallystick.node.engine import application_command, prepare_engine
+def _run_beside_cometbft(
+    home: Path, *, host: str | None, port: int | None, as_json: bool
+) -> NoReturn:
+    """Become what runs a node's application and its CometBFT until a signal."""
+    from tallystick.node.engine import application_command, fixed_port, prepare_engine
     from tallystick.node.home import open_folder
-    from tallystick.node.supervisor import supervise
+    from tallystick.node.plan import Plan, become_supervisor
 
-    given = open_folder(home, host=host, port=port)
-    prepared = prepare_engine(home, given.settings)
-    command = application_command(home, prepared, host=host, port=port, as_json=as_json)
-    return supervise(home, prepared.programs(command))
+    settings = open_folder(home, host=host, port=port).settings
+    prepared = prepare_engine(home, settings)
+    command = application_command(
+        home,
+        prepared,
+        host=settings.host,
+        port=fixed_port(settings.host, settings.port),
+        as_json=as_json,
+    )
+    become_supervisor(Plan(home, prepared.programs(command), as_json))
 
 
 def _expect_no_more_signals() -> None:

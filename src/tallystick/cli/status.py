@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tallystick.cli.failure import DONE, UNAVAILABLE
 from tallystick.cli.options import Authority, GenesisPin, Json, NodeUrl, Proxy
 from tallystick.cli.output import print_document, say, table
 from tallystick.errors import UnavailableError, VerificationError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["status"]
 
@@ -32,7 +29,8 @@ OPTIONAL = {
     "seen": dict,
     "time": int,
     "missing": list,
-    "failure": str,
+    "accused": list,
+    "upgrades": list,
 }
 UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 
@@ -92,8 +90,11 @@ def _tell(found: dict[str, Any]) -> None:
     age = f", its newest block {_ago(now, found['time'])}" if found["height"] else ""
     say(f"height    {found['height']}{age}")
     say(f"ordered   by {', '.join(map(str, found['validators']))} ({found['engine']})")
-    for line in _trouble(found):
-        say(line)
+    if not found.get("ok"):
+        failure = f": {found['failure']}" if found.get("failure") else ""
+        say(f"stopped   it takes no transactions now{failure}")
+    if found["engine"] == "cometbft":
+        _tell_engine(found)
     seen = found["seen"]
     rows = [
         (name, f"seen {_ago(now, seen[name])}" if name in seen else "not seen")
@@ -105,17 +106,21 @@ def _tell(found: dict[str, Any]) -> None:
         say(f"task      {line}")
 
 
-def _trouble(found: dict[str, Any]) -> Iterator[str]:
-    """Yield what keeps the ledger from going on, and what will."""
-    if found["failure"]:
-        yield f"stopped   {found['failure']}"
-    elif not found.get("ok"):
-        yield "stopped   it takes no transactions now"
-    elif found["catching_up"]:
-        yield "behind    it fetches blocks that the others have"
+def _tell_engine(found: dict[str, Any]) -> None:
+    """Show how the nodes of a consortium are, as this one sees them."""
+    say(f"connected to {', '.join(map(str, found['peers'])) or 'no other node'}")
     if found["missing"]:
-        missing = ", ".join(map(str, found["missing"]))
-        yield f"waits     for {missing}: no block in {found.get('quiet_seconds')} seconds"
+        quiet = found.get("quiet_seconds", 0)
+        gone = ", ".join(map(str, found["missing"]))
+        say(f"waiting   no block for {quiet:.0f} s; missing: {gone}")
+    if found["catching_up"]:
+        since = found.get("history_from", 1)
+        rest = f"; blocks before {since} are being fetched" if since > 1 else ""
+        say(f"behind    it is catching up{rest}")
+    for each in found["accused"]:
+        say(f"accused   {each.get('member')}: {each.get('kind')} at height {each.get('height')}")
+    for version, height in found["upgrades"]:
+        say(f"upgrade   protocol {version} after block {height}")
 
 
 def _task(task: dict[str, Any]) -> tuple[str, ...]:

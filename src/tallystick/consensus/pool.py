@@ -140,17 +140,24 @@ class DurablePool(Pool):
         self._held.update(tx.hash for tx in taken)
         return answers
 
-    def take_up(self, state: State, time: int) -> None:
-        """Let everything wait again that was taken before this process began."""
-        spent: list[bytes] = []
+    def take_up(self, state: State, time: int) -> dict[bytes, RejectedError]:
+        """Let everything wait again that was taken before this process began.
+
+        Returns
+        -------
+        dict
+            Why no block can hold the others, by their hash; they are forgotten.
+        """
+        spent: dict[bytes, RejectedError] = {}
         for wire in self._store.held():
             try:  # whatever its sender's share is now: it was taken
                 self._held.add(self.take(state, wire, time, fairly=False).hash)
             except RejectedError as error:
                 tx_hash = transaction_hash(wire)
                 LOG.warning("transaction %s is dropped: %s", tx_hash.hex()[:12], error)
-                spent.append(tx_hash)
+                spent[tx_hash] = error
         self._store.release(spent)
+        return spent
 
     def settle(self, included: Iterable[bytes], spent: Iterable[bytes]) -> None:
         """Forget what a block has, which the store has released, and what none will have."""

@@ -340,6 +340,10 @@ class Remote:
             msg = f"{url} does not answer as a node does"
             raise UnavailableError(msg)
         seen = encode(SealedHeader(self._head, self._seal))
+        if said < height and self.genesis.engine != "solo":
+            self._said = said  # its node may have begun again: others agree on blocks without it
+            self._client.turn(url)
+            return said
         if said < asked.shown:
             msg = f"it says its newest block is {said}, and has shown block {asked.shown} before"
             facts = {"said": said, "shown": asked.shown, "seen": seen}
@@ -455,6 +459,11 @@ class Remote:
             each.tx.order[:2] == order[:2] and each.tx.order < order for each in self._sent.values()
         ):
             return  # it waits for an earlier one of the same sender, perhaps rightly
+        if self.genesis.engine != "solo":  # who proposes blocks is not who was handed it
+            LOG.warning("transaction %s is in no block yet", sent.tx.hash.hex()[:12])
+            self._client.turn(sent.url)
+            sent.at, sent.height = time.monotonic(), self._head.height
+            return
         msg = f"transaction {sent.tx.hash.hex()[:12]} is in none of the {blocks} blocks since"
         error = self._witness.name(
             sent.url,

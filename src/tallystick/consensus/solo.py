@@ -94,7 +94,7 @@ class Solo:
         self._pool = DurablePool(self.kernel, store, most_pending)
         self._outcomes: dict[bytes, Receipt | RejectedError] = {}
         if secret is not None:
-            self._pool.take_up(self._state, self._head.time)
+            self._outcomes.update(self._pool.take_up(self._state, self._head.time))
 
     @property
     def refuses_for_good(self) -> bool:

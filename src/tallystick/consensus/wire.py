@@ -28,6 +28,8 @@ __all__ = [
     "API",
     "HEIGHT_HEADER",
     "MOST_BLOCK_BYTES",
+    "MOST_TOGETHER",
+    "MOST_TOGETHER_BYTES",
     "NO_PART_HERE",
     "PIECE_BYTES",
     "REQUEST_HEADER",
@@ -41,6 +43,7 @@ __all__ = [
     "Sighting",
     "blocks_in",
     "frame",
+    "frames_in",
     "is_acknowledged",
     "is_held",
     "is_signed",
@@ -61,6 +64,8 @@ REQUEST_DOMAIN = b"request/1"
 ACKNOWLEDGE_DOMAIN = b"acknowledgement/1"
 HELD_DOMAIN = b"held/1"
 MOST_BLOCK_BYTES = 1 << 26
+MOST_TOGETHER = 256  # transactions in one request
+MOST_TOGETHER_BYTES = 1 << 22
 PIECE_BYTES = 4 * CHUNK_BYTES  # of a blob, in one request
 _LENGTH = struct.Struct("<I")
 
@@ -163,9 +168,31 @@ def is_held(held: Held, signature: bytes, public: bytes, genesis: bytes) -> bool
     return keys.is_valid(public, HELD_DOMAIN, genesis + encode(held), signature)
 
 
-def frame(block: bytes) -> bytes:
-    """Return an encoded block behind its length, four bytes, little-endian."""
-    return _LENGTH.pack(len(block)) + block
+def frame(data: bytes) -> bytes:
+    """Return an encoded block or transaction behind its length, four bytes, little-endian."""
+    return _LENGTH.pack(len(data)) + data
+
+
+def frames_in(data: bytes) -> Iterator[bytes]:
+    """Yield what is framed, each as it was before `frame`.
+
+    Raises
+    ------
+    DecodeError
+        A frame is cut off or too long.
+    """
+    view, at = memoryview(data), 0
+    while at < len(view):
+        if at + _LENGTH.size > len(view):
+            msg = "a frame's length is cut off"
+            raise DecodeError(msg)
+        (size,) = _LENGTH.unpack_from(view, at)
+        at += _LENGTH.size
+        if size > min(MOST_BLOCK_BYTES, len(view) - at):
+            msg = "a frame is cut off"
+            raise DecodeError(msg)
+        yield bytes(view[at : at + size])
+        at += size
 
 
 def blocks_in(data: bytes) -> Iterator[Block]:
@@ -176,15 +203,5 @@ def blocks_in(data: bytes) -> Iterator[Block]:
     DecodeError
         A frame is cut off or too long, or holds no canonical block.
     """
-    view, at = memoryview(data), 0
-    while at < len(view):
-        if at + _LENGTH.size > len(view):
-            msg = "a block's length is cut off"
-            raise DecodeError(msg)
-        (size,) = _LENGTH.unpack_from(view, at)
-        at += _LENGTH.size
-        if size > min(MOST_BLOCK_BYTES, len(view) - at):
-            msg = "a block is cut off"
-            raise DecodeError(msg)
-        yield decode(Block, bytes(view[at : at + size]))
-        at += size
+    for framed in frames_in(data):
+        yield decode(Block, framed)

@@ -29,6 +29,7 @@ Lie: TypeAlias = Literal[
     "false-proof",
     "false-state",
     "forked-history",
+    "invalid-proposal",
     "old-head",
     "other-ledger",
     "unsealed-block",

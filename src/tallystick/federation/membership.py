@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from tallystick.codec import encode
 from tallystick.consensus.solo import sealing_keys
 from tallystick.crypto.hashes import sha256
-from tallystick.errors import ConfigError
+from tallystick.errors import ConfigError, RejectedError
 from tallystick.federation.card import fingerprint
 from tallystick.federation.key_file import add_secret
 from tallystick.federation.trial import ROLES
@@ -125,7 +125,10 @@ def support(acting: Acting, change: Change) -> Voted:
     before = _open(acting.state, proposal)
     if before is not None and me in before.votes:
         return Voted(before, decided=False, before=True)
-    acting.act(ProposeChange(change) if before is None else Vote(proposal))
+    if before is None:
+        before = _propose(acting, change)
+    if before is not None:
+        acting.act(Vote(proposal))
     found = _open(acting.state, proposal)
     if found is not None:
         return Voted(found, decided=False, before=False)
@@ -172,6 +175,18 @@ def member_fingerprint(name: str, row: Member) -> str:
     """Return the fingerprint that the member's own card has now."""
     valid = [Key(key.public, cast("Role", key.role)) for key in row.keys if key.active]
     return fingerprint(name, tuple(sorted(valid, key=lambda key: ROLES.index(key.role))))
+
+
+def _propose(acting: Acting, change: Change) -> OpenProposal | None:
+    """Propose a change; return what somebody else proposed at the same time instead."""
+    try:
+        acting.act(ProposeChange(change))
+    except RejectedError:
+        found = _open(acting.state, _id_of(change))
+        if found is None:
+            raise
+        return found
+    return None
 
 
 def _id_of(change: Change) -> bytes:

@@ -106,6 +106,8 @@ def _introduced(
     """Return the settings of nodes that know each other."""
     addresses: dict[str, str] = {}
     for founder in genesis.founders:
+        if founder.id not in planned:
+            continue
         public = next((key.public for key in founder.keys if key.role == "validator"), None)
         if public is None:
             msg = f"'{founder.id}' has no validator key"

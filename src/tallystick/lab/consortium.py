@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
+from msgspec import structs
 
 from tallystick.consensus.solo import Solo
 from tallystick.errors import UnavailableError
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from tallystick.consensus.engine import Engine
     from tallystick.federation.task_file import Task
+    from tallystick.ledger.genesis import Genesis
 
 __all__ = ["Consortium", "free_ports"]
 
@@ -52,31 +54,42 @@ class Consortium:
     Parameters
     ----------
     names
-        The founding members, each with a node.
+        The founding members that have a node.
     seed
         Drives every key: worthless beyond this machine.
+    guests
+        Founding members without one: they order nothing, and speak to others' nodes in turn.
     settings
         Keys of ``node.toml`` that are other than the defaults, on every node.
 
     Attributes
     ----------
-    names
-        Whose nodes there are; `add` adds one.
+    names, guests
+        The same; `add` adds a name.
     """
 
-    def __init__(self, folder: Path, names: Sequence[str], seed: int = 0, **settings: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        folder: Path,
+        names: Sequence[str],
+        seed: int = 0,
+        guests: Sequence[str] = (),
+        **settings: Any,  # noqa: ANN401
+    ) -> None:
         """Found the network unless the folder has it."""
         self.folder = folder
         self.names = list(names)
+        self.guests = list(guests)
         self._network = folder / "network"
         if not (self._network / GENESIS).exists():
-            made = trial_network(names, seed, engine="cometbft")
+            made = trial_network((*names, *guests), seed, engine="cometbft")
+            genesis = _without_votes(made.genesis, guests)
             base = free_ports(len(names))
             planned = {
                 name: replace(each, **settings)
-                for name, each in plan_settings(names, {}, base, made.genesis).items()
+                for name, each in plan_settings(names, {}, base, genesis).items()
             }
-            write_network(self._network, made.genesis, planned, made.keyrings)
+            write_network(self._network, genesis, planned, made.keyrings)
             for name in names:
                 init_home(self.node(name), self._network, self.home(name))
         self.genesis = read_genesis(self._network)
@@ -86,7 +99,9 @@ class Consortium:
     def __enter__(self) -> Self:
         """Start every node; return once all of them have the first block."""
         for name in self.names:
-            self.start(name)
+            self._spawn(name)
+        for name in self.names:
+            self._listen(name)
         self.wait_for_height(1)
         return self
 
@@ -111,7 +126,9 @@ class Consortium:
         return self.folder / "nodes" / name
 
     def url(self, name: str) -> str:
-        """Return where a node answers."""
+        """Return where a member's node answers, or the one that a guest speaks to."""
+        if name in self.guests:
+            return self._urls[self.names[self.guests.index(name) % len(self.names)]]
         return self._urls[name]
 
     def pids(self, name: str) -> dict[str, int]:
@@ -134,6 +151,11 @@ class Consortium:
         UnavailableError
             It ended instead of serving.
         """
+        self._spawn(name)
+        if wait:
+            self._listen(name)
+
+    def _spawn(self, name: str) -> None:
         folder = self.node(name)
         with (folder / "log").open("a", encoding="utf-8") as log:
             self._processes[name] = subprocess.Popen(  # noqa: S603 - our own program
@@ -143,13 +165,14 @@ class Consortium:
                 stderr=log,
                 text=True,
             )
-        if not wait:
-            return
+
+    def _listen(self, name: str) -> None:
+        """Wait until a node says where it answers."""
         output = self._processes[name].stdout
         said = "" if output is None else output.readline()
         if not said.startswith("serving "):
             self.stop(name)
-            msg = f"the node of '{name}' does not start: see {folder / 'log'}"
+            msg = f"the node of '{name}' does not start: see {self.node(name) / 'log'}"
             raise UnavailableError(msg)
         self._urls[name] = said.split()[-1]
 
@@ -222,6 +245,17 @@ class Consortium:
         return Solo(LedgerStore(self.node(name) / "ledger.db"))
 
 
+def _without_votes(genesis: Genesis, guests: Sequence[str]) -> Genesis:
+    """Return a genesis in which some founders have no key to order blocks with."""
+    founders = tuple(
+        structs.replace(each, keys=tuple(key for key in each.keys if key.role != "validator"))
+        if each.id in guests
+        else each
+        for each in genesis.founders
+    )
+    return structs.replace(genesis, founders=founders)
+
+
 def free_ports(count: int) -> int:
     """Return the first of so many ports that are free, as are those of their CometBFTs.
 
@@ -230,9 +264,9 @@ def free_ports(count: int) -> int:
     UnavailableError
         There are none.
     """
-    bases = range(FIRST_PORT, LAST_PORT, max(4, count))
-    first = os.getpid() % len(bases)  # whoever founds another one at this moment looks elsewhere
-    for base in (*bases[first:], *bases[:first]):
+    places = range(FIRST_PORT, LAST_PORT, max(4, count))
+    first = os.getpid() % len(places)  # or two consortia that begin at once take the same
+    for base in (*places[first:], *places[:first]):
         with ExitStack() as held:
             try:
                 for port in range(base, base + count):

@@ -13,8 +13,9 @@ from pathlib import Path
 from tallystick.errors import TallyError, UnavailableError
 from tallystick.node.consortium import open_consortium
 from tallystick.node.engine import Meeting
+from tallystick.node.logs import log_to_stderr
 from tallystick.node.parent import leave_with_parent
-from tallystick.node.serve import log_to_stderr, serve
+from tallystick.node.serve import serve
 
 __all__ = ["main"]
 

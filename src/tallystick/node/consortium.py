@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import httpx
 
 from tallystick.consensus.client import Signer
 from tallystick.consensus.cometbft.application import Application
@@ -15,13 +18,16 @@ from tallystick.consensus.cometbft.replica import Replica
 from tallystick.consensus.cometbft.rpc import CometRpc
 from tallystick.consensus.cometbft.server import Server
 from tallystick.consensus.cometbft.snapshots import Snapshots
+from tallystick.consensus.cometbft.validators import address_of
 from tallystick.consensus.witness import Witness
 from tallystick.crypto import keys
 from tallystick.ledger.contracts import members
+from tallystick.node.accusing import Accuser
 from tallystick.node.bell import Bell
+from tallystick.node.catching_up import Backfill, find_snapshot
 from tallystick.node.engine import write_engine
 from tallystick.node.gate import Gate, Limits
-from tallystick.node.home import BLOBS, LEDGER, Home, open_folder, open_shelf
+from tallystick.node.home import BLOBS, LEDGER, Given, Home, open_folder, open_shelf
 from tallystick.node.metrics import Metrics
 from tallystick.node.relay import Relay
 from tallystick.node.replication import Replicator
@@ -35,9 +41,10 @@ if TYPE_CHECKING:
     from tallystick.ledger.state import State
     from tallystick.node.engine import Meeting
 
-__all__ = ["open_consortium", "voting_secret"]
+__all__ = ["open_consortium", "voting_secret", "watch_key"]
 
 LOG = logging.getLogger(__name__)
+METRICS_SECONDS = 2.0
 QUIET_BEATS = 4  # heartbeats without a block until something is wrong
 
 
@@ -66,60 +73,146 @@ def open_consortium(
         Another process runs it.
     """
     given = open_folder(folder, host=host, port=port)
-    settings, genesis, keyring = given.settings, given.genesis, given.keyring
     with ExitStack() as opened:
+        node = _Node(folder, given, meeting, opened)
+        node.write_engine(as_json=as_json)
+        node.start(opened)
+        return Home(folder, given.settings, given.genesis, node.service, opened.pop_all())
+
+
+class _Node:
+    """The parts of a node, each closed with the stack it was opened in."""
+
+    def __init__(self, folder: Path, given: Given, meeting: Meeting, opened: ExitStack) -> None:
+        self._folder, self._given, self._meeting = folder, given, meeting
+        settings, keyring = given.settings, given.keyring
+        self._authority = Path(settings.authority) if settings.authority else None
         opened.enter_context(closing(Lock(folder)))
+        _begin_again(folder, meeting)
         store = LedgerStore(folder / LEDGER)
         opened.callback(store.close)
-        engine = Replica(store, genesis, most_pending=settings.pending)
+        self.engine = engine = Replica(store, given.genesis, most_pending=settings.pending)
         engine.secret = voting_secret(engine.state, keyring)
+        engine.listen(lambda outcome: watch_key(engine, keyring, outcome))
         reader = LedgerStore(folder / LEDGER)
         opened.callback(reader.close)
         shelf = open_shelf(folder / BLOBS, settings, keyring)
         opened.callback(shelf.close)
-        snapshots = Snapshots(
+        self._snapshots = Snapshots(
             folder / "snapshots", folder / LEDGER, engine.restore, settings.snapshot_blocks
         )
-        opened.callback(snapshots.wait)
-        relay = Relay(
+        opened.callback(self._snapshots.wait)
+        witness = Witness(folder / "evidence")
+        self._accuser = Accuser(engine, keyring.name, self._connect, witness)
+        self._relay = relay = Relay(
             engine,
             reader,
-            lambda: CometRpc(meeting.rpc_url),
+            self._connect,
             member=keyring.name,
             quiet_seconds=QUIET_BEATS * settings.heartbeat_milliseconds / 1000,
+            also=self._facts,
         )
         opened.callback(relay.stop)
         bell = Bell(relay.height, settings.connections * 3 // 4)
-        relay.listen(bell.ring)
         gate = Gate(engine.kernel.chain, Limits(settings.requests_per_second), relay.clock)
         metrics = Metrics(relay)
-        replicator = Replicator(
+        metrics.beside = self._engine_metrics
+        self._replicator = Replicator(
             shelf,
             settings.nodes,
             lambda: _signer(engine, keyring),
             lambda: engine.state.reader(),  # noqa: PLW0108 - a snapshot is another state
             member=keyring.name,
             metrics=metrics,
-            witness=Witness(folder / "evidence"),
-            ca=Path(settings.authority) if settings.authority else None,
+            witness=witness,
+            ca=self._authority,
         )
-        opened.callback(replicator.stop)
-        relay.listen(replicator.ring)
-        service = Service(relay, shelf, gate, bell, metrics, replicator=replicator)
-        engine.listen(lambda outcome: _watch_key(engine, keyring, outcome))
+        opened.callback(self._replicator.stop)
+        relay.listen(bell.ring)
+        relay.listen(self._replicator.ring)
+        self.service = Service(relay, shelf, gate, bell, metrics, replicator=self._replicator)
+
+    def write_engine(self, *, as_json: bool) -> None:
+        """Write CometBFT's folder: what it votes with, and where it begins."""
+        genesis, settings, keyring = self._given.genesis, self._given.settings, self._given.keyring
+        begun = self.engine.head.height
         write_engine(
-            meeting,
+            self._meeting,
             genesis,
             settings,
-            engine.secret,
+            self.engine.secret,
             keyring.validator[0],
             moniker=keyring.name,
+            state_sync=None if begun else find_snapshot(self._folder, genesis, settings),
             as_json=as_json,
         )
-        replicator.start()
-        server = Server(Application(engine, snapshots), meeting.socket)
+
+    def start(self, opened: ExitStack) -> None:
+        """Start what works beside requests; CometBFT can connect on return."""
+        engine, given = self.engine, self._given
+        self._replicator.start()
+        backfill = Backfill(
+            self._folder,
+            given.genesis,
+            given.settings.nodes,
+            lambda: engine.base,
+            engine.fill_in,
+            self._authority,
+        )
+        opened.callback(backfill.stop)
+        backfill.start()
+        opened.callback(self._accuser.stop)
+        self._accuser.start(self._hand_in)
+        application = Application(
+            engine, self._snapshots, self._accuser.accuse, self._accuser.blame
+        )
+        server = Server(application, self._meeting.socket)
         opened.callback(server.close)
-        return Home(folder, settings, genesis, service, opened.pop_all())
+
+    def _connect(self) -> CometRpc:
+        return CometRpc(self._meeting.rpc_url)
+
+    def _engine_metrics(self) -> bytes:
+        try:
+            return httpx.get(self._meeting.metrics_url, timeout=METRICS_SECONDS).content
+        except httpx.HTTPError as error:
+            LOG.debug("CometBFT does not say what it counts: %s", error)
+            return b""
+
+    def _hand_in(self, wire: bytes) -> None:
+        self._relay.submit(wire).result()
+
+    def _facts(self) -> dict[str, Any]:
+        """Return what a node's status says besides what `Relay.facts` does."""
+        listed = self._snapshots.listed()
+        settings = self._given.settings
+        known_by = address_of(keys.public_of(self._given.keyring.validator[0])).hex()
+        return {
+            "snapshot": listed[0].height if listed else 0,
+            "accused": self._accuser.told(),
+            "address": f"{known_by}@{settings.p2p_host}:{settings.p2p_port}",
+        }
+
+
+def _begin_again(folder: Path, meeting: Meeting) -> None:
+    """Forget a snapshot after which there is no block: CometBFT may not know that it was taken in.
+
+    It would refuse an application that is ahead of it. Nothing is lost but the time it took.
+    """
+    path = folder / LEDGER
+    if not path.exists():
+        return
+    with closing(LedgerStore(path)) as store:
+        base, head = store.base(), store.head()
+    if base is None or head is None or head.height > base.height:
+        return
+    LOG.warning("beginning with a snapshot again: no block came after the last one")
+    for each in folder.glob(f"{LEDGER}*"):
+        if not each.name.endswith("lock"):
+            each.unlink()
+    for each in (meeting.home / "data").glob("*"):
+        if each.is_dir():  # never the file that says what was signed last
+            shutil.rmtree(each)
 
 
 def voting_secret(state: State, keyring: Keyring) -> bytes:
@@ -135,18 +228,14 @@ def voting_secret(state: State, keyring: Keyring) -> bytes:
     return keyring.validator[-1]
 
 
-def _signer(engine: Replica, keyring: Keyring) -> Signer:
-    """Return how this node signs what it asks of others: with the key it votes with."""
-    row = engine.state.reader().get(members.MEMBERS, keyring.name)
-    public = keys.public_of(engine.secret)
-    held = [key.public for key in row.keys] if row else []
-    index = held.index(public) if public in held else 0
-    return Signer(engine.kernel.chain, keyring.name, index, engine.secret)
+def watch_key(engine: Replica, keyring: Keyring, outcome: Outcome) -> None:
+    """End this process when the ledger has replaced the key it votes with: it starts anew.
 
-
-def _watch_key(engine: Replica, keyring: Keyring, outcome: Outcome) -> None:
-    """End this process when the ledger has replaced the key it votes with: it starts anew."""
-    if members.MEMBERS.key(keyring.name) not in outcome.changes:
+    A snapshot may hold a key that was replaced before, which no block shows here.
+    """
+    base = engine.base
+    is_first = base is not None and outcome.header.height == base.height + 1
+    if not is_first and members.MEMBERS.key(keyring.name) not in outcome.changes:
         return
     row = engine.state.get(members.MEMBERS, keyring.name)
     in_use = keys.public_of(engine.secret)
@@ -154,3 +243,12 @@ def _watch_key(engine: Replica, keyring: Keyring, outcome: Outcome) -> None:
     if newest and newest[-1] != in_use:
         LOG.warning("the validator key was replaced: starting anew with the new one")
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _signer(engine: Replica, keyring: Keyring) -> Signer:
+    """Return how this node signs what it asks of others: with the key it votes with."""
+    row = engine.state.reader().get(members.MEMBERS, keyring.name)
+    public = keys.public_of(engine.secret)
+    held = [key.public for key in row.keys] if row else []
+    index = held.index(public) if public in held else 0
+    return Signer(engine.kernel.chain, keyring.name, index, engine.secret)

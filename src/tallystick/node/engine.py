@@ -17,7 +17,7 @@ from pathlib import Path
 from tallystick.consensus.cometbft.binary import Binary, find_binary
 from tallystick.consensus.cometbft.home import write_home
 from tallystick.consensus.cometbft.settings import EngineSettings, StateSync
-from tallystick.errors import ConfigError
+from tallystick.errors import ConfigError, UnavailableError
 from tallystick.federation.settings import NodeSettings
 from tallystick.ledger.genesis import Genesis
 from tallystick.node.program import Program
@@ -29,6 +29,7 @@ __all__ = [
     "Meeting",
     "Prepared",
     "application_command",
+    "fixed_port",
     "prepare_engine",
     "write_engine",
 ]
@@ -62,6 +63,11 @@ class Meeting:
     def rpc_url(self) -> str:
         """Where it answers."""
         return f"http://127.0.0.1:{self.rpc_port}"
+
+    @property
+    def metrics_url(self) -> str:
+        """Where it says what it counts."""
+        return f"http://127.0.0.1:{self.metrics_port}/metrics"
 
     def to_text(self) -> str:
         """Return this for a command line."""
@@ -103,14 +109,33 @@ class Prepared(Meeting):
 
 
 def application_command(
-    folder: Path, meeting: Meeting, *, host: str | None, port: int | None, as_json: bool
+    folder: Path, meeting: Meeting, *, host: str, port: int, as_json: bool
 ) -> list[str]:
     """Return the command line of the application beside CometBFT."""
     command = [sys.executable, "-m", "tallystick.node.application", str(folder)]
-    command += ["--meeting", meeting.to_text()]
-    command += ["--json-logs"] if as_json else []
-    command += ["--host", host] if host is not None else []
-    return command + (["--port", str(port)] if port is not None else [])
+    command += ["--meeting", meeting.to_text(), "--host", host, "--port", str(port)]
+    return command + (["--json-logs"] if as_json else [])
+
+
+def fixed_port(host: str, port: int) -> int:
+    """Return the port, one that is free on ``host`` now in place of 0.
+
+    So that an application that is started again answers where it did before.
+
+    Raises
+    ------
+    UnavailableError
+        Nothing can listen on this host.
+    """
+    if port:
+        return port
+    try:
+        family = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][0]
+        with socket.create_server((host, 0), family=family) as held:
+            return int(held.getsockname()[1])
+    except OSError as error:
+        msg = f"{host} cannot be listened on: {error.strerror or error}"
+        raise UnavailableError(msg, hint="name an address of this machine with --host") from error
 
 
 def prepare_engine(

@@ -156,8 +156,8 @@ class Gate:
         self._check_once(request.time, request.once)
         return Visitor(request.member, request.key, key.role)
 
-    def check_rate(self, who: str) -> None:
-        """Count a request of a member or an address.
+    def check_rate(self, who: str, count: int = 1) -> None:
+        """Count requests of a member or an address.
 
         Raises
         ------
@@ -170,8 +170,8 @@ class Gate:
             left = min(2 * self._rate, left + (now - at) * self._rate)
             if len(self._buckets) >= MOST_BUCKETS and who not in self._buckets:
                 self._buckets.clear()
-            self._buckets[who] = (max(0.0, left - 1), now)
-        if left < 1:
+            self._buckets[who] = (max(0.0, left - count), now)
+        if left < count:
             msg = f"more than {self._rate:g} requests a second"
             raise HttpError(429, "retry-later", msg, hint="ask again in a second")
 

@@ -23,6 +23,7 @@ from tallystick.federation.settings import NodeSettings
 from tallystick.node.bell import Bell
 from tallystick.node.clerk import Clerk
 from tallystick.node.gate import Gate, Limits
+from tallystick.node.introducing import introduce
 from tallystick.node.metrics import Metrics
 from tallystick.node.service import Service
 from tallystick.storage.lock import Lock
@@ -30,6 +31,8 @@ from tallystick.storage.shelf import Shelf
 from tallystick.storage.sqlite import LedgerStore
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tallystick.federation.keyring import Keyring
     from tallystick.ledger.genesis import Genesis
 
@@ -66,16 +69,29 @@ class Home:
     opened: ExitStack
 
 
-def init_home(folder: Path, genesis_file: Path, key: Path) -> NodeSettings:
+def init_home(
+    folder: Path,
+    genesis_file: Path,
+    key: Path,
+    nodes: Sequence[str] = (),
+    authority: Path | None = None,
+) -> NodeSettings:
     """Make a node's folder.
 
     The settings are those that lie beside the genesis for this organisation, as
     ``tally network init`` writes them, or the defaults.
 
+    Parameters
+    ----------
+    nodes, authority
+        Of a consortium that runs already: see `introduce`.
+
     Raises
     ------
     ConfigError
         The folder is a node's already, the genesis is no file, or the key is none that seals.
+    UnavailableError, VerificationError
+        As `introduce`.
     """
     genesis = read_genesis(genesis_file)
     keyring = load_keyring(key)
@@ -88,6 +104,8 @@ def init_home(folder: Path, genesis_file: Path, key: Path) -> NodeSettings:
     planned = beside / keyring.name / SETTINGS
     settings = NodeSettings.load(planned) if planned.exists() else NodeSettings()
     folder.mkdir(parents=True, exist_ok=True)
+    if nodes:
+        settings = introduce(settings, genesis, nodes, folder, authority)
     if not (folder / SETTINGS).exists():  # a trial's settings lie in the folder itself
         write_new(folder / SETTINGS, settings.to_toml())
     write_new(folder / KEY, f"{key.resolve()}\n")

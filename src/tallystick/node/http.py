@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -22,6 +23,7 @@ from tallystick.consensus.wire import API, SIGNATURE_HEADER, TIME_HEADER
 from tallystick.errors import TallyError, UnavailableError
 from tallystick.node import blob_routes, ledger_routes
 from tallystick.node.asking import target_of
+from tallystick.node.batch import submit_batch
 from tallystick.node.gate import HttpError
 from tallystick.node.openapi import describe
 
@@ -78,7 +80,8 @@ async def ready(service: Service, _: Request) -> Response:
 
 async def metrics(service: Service, _: Request) -> Response:
     """Answer what is counted, for Prometheus."""
-    return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    text = await to_thread.run_sync(service.metrics.text)
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 async def openapi(_: Service, __: Request) -> Response:
@@ -97,6 +100,14 @@ ROUTES: tuple[Entry, ...] = (
         f"{API}/transactions",
         ledger_routes.submit,
         "Submit a transaction; 202 with the node's signed word, 503 when there is no room now.",
+        signed=True,
+        takes=OCTETS,
+    ),
+    Entry(
+        "POST",
+        f"{API}/transactions/batch",
+        submit_batch,
+        "Submit up to 256 transactions, framed as blocks are; an answer for each, in their order.",
         signed=True,
         takes=OCTETS,
     ),
@@ -130,6 +141,13 @@ ROUTES: tuple[Entry, ...] = (
         "Say which block one has checked; see what others were shown.",
         signed=True,
         takes=OCTETS,
+    ),
+    Entry(
+        "POST",
+        f"{API}/light",
+        ledger_routes.light,
+        "What a light client of CometBFT asks, in JSON-RPC: commit, validators, consensus_params.",
+        takes="application/json",
     ),
     Entry(
         "PUT",

@@ -7,6 +7,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from anyio import to_thread
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
@@ -32,6 +33,7 @@ __all__ = [
     "blocks",
     "events",
     "genesis",
+    "light",
     "receipt",
     "sightings",
     "state",
@@ -44,9 +46,20 @@ OCTETS = "application/octet-stream"
 MOST_WAIT_SECONDS = 25
 MOST_BLOCKS = 10_000
 MOST_KEY_BYTES = 1024
-MOST_SIGHTING_BYTES = 1 << 13  # everybody's are in every answer
+MOST_SIGHTING_BYTES = 1 << 15  # everybody's are in every answer
+MOST_LIGHT_BYTES = 1 << 12
+SERVER_ERROR = -32000  # of JSON-RPC
+LIGHT_METHODS = {"commit", "consensus_params", "health", "validators"}
 EVENT_ID = re.compile(r"^[0-9]{1,18}\Z")
 PULSE_SECONDS = 15.0
+
+
+class _Call(msgspec.Struct):
+    """A call of JSON-RPC."""
+
+    method: str
+    params: dict[str, str | int | bool | None] = {}
+    id: int | str | None = None
 
 
 async def status(service: Service, _: Request) -> Response:
@@ -181,6 +194,25 @@ async def _events(service: Service, start: int) -> AsyncIterator[str]:
                 "state_root": header.state_root.hex(),
             }
             yield f"id: {header.height}\nevent: block\ndata: {json.dumps(said)}\n\n"
+
+
+async def light(service: Service, request: Request) -> Response:
+    """Answer for CometBFT what a light client asks: headers, commits and validators."""
+    body = await read_body(request, MOST_LIGHT_BYTES)
+    try:
+        asked = msgspec.json.decode(body, type=_Call)
+    except msgspec.MsgspecError as error:
+        raise HttpError(400, "bad-input", f"a JSON-RPC call is expected: {error}") from error
+    ask_engine = service.clerk.ask_engine
+    if ask_engine is None or asked.method not in LIGHT_METHODS:
+        raise HttpError(404, "no-such-method", f"'{asked.method[:40]}' is not answered here")
+    given = {name: str(value) for name, value in asked.params.items() if value is not None}
+    answer: dict[str, Any] = {"jsonrpc": "2.0", "id": asked.id}
+    try:
+        answer["result"] = await to_thread.run_sync(lambda: ask_engine(asked.method, given))
+    except (UnavailableError, DecodeError) as error:
+        answer["error"] = {"code": SERVER_ERROR, "message": str(error), "data": ""}
+    return JSONResponse(answer)
 
 
 async def sightings(service: Service, request: Request) -> Response:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tallystick.node.reception import Reception
 
 __all__ = ["Metrics"]
@@ -18,6 +20,7 @@ class Metrics:
     def __init__(self, clerk: Reception) -> None:
         """Start at zero; what the clerk knows is asked when somebody looks."""
         self._registry = CollectorRegistry()
+        self.beside: Callable[[], bytes] = lambda: b""  # what another process counts
         labels = ["route", "status"]
         self.requests = Counter(
             "tally_requests", "Requests answered.", labels, registry=self._registry
@@ -54,8 +57,8 @@ class Metrics:
         self._gauge("tally_up", "Whether blocks are sealed.", lambda: float(clerk.works))
 
     def text(self) -> bytes:
-        """Return everything in Prometheus' text format."""
-        return generate_latest(self._registry)
+        """Return everything in Prometheus' text format, CometBFT's own counters included."""
+        return generate_latest(self._registry) + self.beside()
 
     def _gauge(self, name: str, says: str, value: object) -> None:
         gauge = Gauge(name, says, registry=self._registry)

@@ -68,6 +68,7 @@ class Reception:
         self._reader = reader
         self._reading = threading.Lock()  # so that whoever reads holds up no block
         self._inbox: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
+        self.ask_engine: Callable[[str, dict[str, str]], dict[str, Any]] | None = None
         self._recent: deque[tuple[int, bytes]] = deque(maxlen=KEPT_BLOCKS)
         self._listeners: list[Callable[[int], None]] = []
         self._thread = threading.Thread(target=self._work, name="reception", daemon=True)

@@ -25,6 +25,7 @@ from tallystick.consensus.cometbft.validators import (
 from tallystick.consensus.engine import RetryLaterError
 from tallystick.errors import DecodeError, UnavailableError
 from tallystick.ledger.contracts import changes, members, validators
+from tallystick.ledger.transaction import transaction_hash
 from tallystick.node.reception import Reception
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class Relay(Reception):
         Whose node this is.
     quiet_seconds
         After how long without a block something is wrong.
+    also
+        Asked for what else the node's status says of the engine.
     """
 
     engine: Replica
@@ -75,6 +78,7 @@ class Relay(Reception):
         *,
         member: str,
         quiet_seconds: float,
+        also: Callable[[], dict[str, Any]],
     ) -> None:
         """Work from `start` on."""
         super().__init__(engine, reader)
@@ -86,7 +90,10 @@ class Relay(Reception):
         self._sets[validators_hash(first)] = first
         self._member = member
         self._quiet_seconds = quiet_seconds
+        self._also = also
         self._asking = make_rpc()
+        self._late: set[bytes] = set()
+        self.ask_engine = self._ask_light
         self._peers: list[str] = []
         self._voters: set[str] | None = None
         self._peers_lock = threading.Lock()
@@ -149,17 +156,23 @@ class Relay(Reception):
         names = {
             address_of(public).hex(): name for name, public in validators.validator_keys(state)
         }
+        base = self.engine.base
+        behind = self.engine.head.height > self._height + 1
         return {
             "validators": list(seated),
             "peers": sorted(names.get(each, each) for each in self._peers),
-            "catching_up": self._catching_up or self.engine.head.height > self._height + 1,
-            "history_from": self.engine.history_from,
+            "catching_up": base is not None or self._catching_up or behind,
+            "history_from": 1 if base is None else base.height + 1,
+            **self._also(),
             "quiet_seconds": round(quiet, 1),
             "missing": self._absent(seated, names) if is_quiet else [],
             "failure": self.engine.failure,
             "upgrades": [list(each) for each in changes.upcoming(state)],
             "protocol": members.protocol(state),
         }
+
+    def _ask_light(self, method: str, parameters: dict[str, str]) -> dict[str, Any]:
+        return self._asking.call(method, **parameters)
 
     def _look_at_peers(self, *, is_quiet: bool) -> None:
         self._voters = None
@@ -197,6 +210,7 @@ class Relay(Reception):
                 self._hand_over_again()
 
     def _admit(self, wires: Sequence[bytes]) -> list[bytes | RejectedError | RetryLaterError]:
+        held = {each for each in map(transaction_hash, wires) if self.engine.holds(each)}
         answers = self.engine.admit(wires, self.now)
         taken = [
             (place, wire, answer)
@@ -208,8 +222,10 @@ class Relay(Reception):
         except (UnavailableError, DecodeError) as error:
             LOG.warning("%s; what was taken is handed over later", error)
             return answers
-        for (place, _, tx_hash), problem in zip(taken, problems, strict=True):
-            if isinstance(problem, RetryLaterError):
+        told = list(zip(taken, problems, strict=True))
+        held.update(tx_hash for (_, _, tx_hash), problem in told if problem is None)
+        for (place, _, tx_hash), problem in told:
+            if isinstance(problem, RetryLaterError) and tx_hash not in held:
                 self.engine.give_back(tx_hash)
                 answers[place] = problem
             elif problem is not None:
@@ -217,12 +233,15 @@ class Relay(Reception):
         return answers
 
     def _hand_over_again(self) -> None:
-        """Hand over what was taken and no block has, and forget what none can hold."""
-        if not self.engine.pending or self.engine.failure:
+        """Hand over what no block has for a while, and forget what none can hold."""
+        waiting = {} if self.engine.failure else self.engine.waiting()
+        late = self._late.intersection(waiting)  # it waited when this was done last
+        self._late = set(waiting)
+        if not late:
             return
         try:
-            self.engine.reconsider()
-            self._rpc.broadcast(self.engine.waiting())
+            self.engine.reconsider(late)
+            self._rpc.broadcast([wire for tx, wire in self.engine.waiting().items() if tx in late])
         except (UnavailableError, DecodeError) as error:
             LOG.info("nothing is handed over now: %s", error)
 

@@ -1,4 +1,4 @@
-"""Serve a node until somebody ends it: HTTP, TLS, signals, logs.
+"""Serve a node until somebody ends it: HTTP, TLS, signals.
 
 SIGTERM and SIGINT end it cleanly: requests under way are answered, nothing new is taken; a second
 one changes nothing. After anything else it goes on where it was, since what was acknowledged is on
@@ -8,12 +8,9 @@ disk.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import signal
-import sys
 import threading
-import time
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +26,7 @@ if TYPE_CHECKING:
 
     from tallystick.node.home import Home
 
-__all__ = ["log_to_stderr", "make_server", "serve"]
+__all__ = ["make_server", "serve"]
 
 LOG = logging.getLogger(__name__)
 HEAD_SECONDS = 10.0  # until the first line of a request is there
@@ -91,38 +88,6 @@ class _Patience(H11Protocol):
         self._late = None
         if self._is_between() and not self.transport.is_closing():
             self.transport.close()
-
-
-class _JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and what the record adds."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        said: dict[str, Any] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-            + f".{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        for name in ("address", "seconds"):
-            if hasattr(record, name):
-                said[name] = getattr(record, name)
-        if record.exc_info:
-            said["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(said)
-
-
-def log_to_stderr(*, as_json: bool, level: int = logging.INFO) -> None:
-    """Send this package's log to standard error, for people or as JSON lines."""
-    handler = logging.StreamHandler(sys.stderr)
-    plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(_JsonLines() if as_json else plain)
-    for name in ("tallystick", "uvicorn.error"):
-        logger = logging.getLogger(name)
-        logger.handlers = [handler]
-        logger.setLevel(level)
-        logger.propagate = False
 
 
 class _Ending:

@@ -262,6 +262,9 @@ class LedgerStore:
                     )
                 self._db.execute("DELETE FROM earlier")
                 self._db.execute("DELETE FROM facts WHERE name = ?", (BASE,))
+                self._db.execute(  # what was taken over is proven
+                    "INSERT OR IGNORE INTO facts VALUES (?, ?)", (PROVEN, str(base.height).encode())
+                )
         finally:
             self._db.execute("DETACH DATABASE filled")
         self._counts.clear()
@@ -272,6 +275,9 @@ class LedgerStore:
             row = self._db.execute(
                 "SELECT block FROM blocks WHERE height = ?", (height,)
             ).fetchone()
+            if row is None:
+                msg = f"a block's evidence was not written: block {height} is not here"
+                raise UnavailableError(msg)
             block = _block(row[0])
             proven = Block(block.header, block.transactions, evidence)
             self._db.execute(

@@ -6,7 +6,7 @@ from support.comet_chain import CHAIN_ID, grow, public, signed
 
 from tallystick.codec import encode
 from tallystick.consensus.cometbft.chain import check_chain, check_next
-from tallystick.consensus.cometbft.evidence import check_evidence
+from tallystick.consensus.cometbft.evidence import check_binding, check_evidence
 from tallystick.consensus.cometbft.headers import data_hash
 from tallystick.crypto.votes import BlockId, Moment
 from tallystick.errors import DecodeError, VerificationError
@@ -64,6 +64,13 @@ def test_validators_hand_over_with_more_than_two_thirds_of_their_power():
     assert check_chain(GENESIS, [enough[1], enough[4]]) == enough[4]
     with pytest.raises(VerificationError, match="a block between the two is missing"):
         check_chain(GENESIS, [too_few[1], too_few[4]])
+
+
+def test_exactly_two_thirds_do_not_hand_over():
+    lights = chain(["abcd", "abc", "abc", "abx"])
+
+    with pytest.raises(VerificationError, match="hand over"):
+        check_chain(GENESIS, [lights[1], lights[2], lights[4]])
 
 
 def test_who_did_not_sign_does_not_hand_over():
@@ -198,6 +205,25 @@ def test_a_header_of_ours_that_the_evidence_is_not_of_is_refused(ours, case):
         check_evidence(
             GENESIS, first.header, lights[1], block_of(first.header, lights[2], **fields)
         )
+
+
+def test_evidence_counts_at_its_own_height_after_a_parent_just_below(ours):
+    founded, lights, first, second = ours
+
+    check_binding(first.header, lights[2], second)
+    for parent, light in ((founded, lights[2]), (first.header, lights[1])):
+        block = block_of(parent, light, height=2)
+
+        with pytest.raises(VerificationError, match="has evidence of height"):
+            check_binding(parent, light, block)
+
+
+def test_evidence_that_too_few_signed_is_refused(ours):
+    founded, lights, _first, _second = ours
+    light = signed(lights[1].header, "abcd", absent="ab")
+
+    with pytest.raises(VerificationError, match="too few"):
+        check_evidence(GENESIS, founded, None, block_of(founded, light))
 
 
 @pytest.mark.parametrize("wires", [(), WIRES[:1], WIRES[::-1]], ids=["none", "fewer", "order"])

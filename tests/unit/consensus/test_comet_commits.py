@@ -20,8 +20,9 @@ from tallystick.consensus.cometbft.validators import (
     check_validators,
     founding_validators,
     in_order,
+    validators_hash,
 )
-from tallystick.crypto.votes import Moment
+from tallystick.crypto.votes import BlockId, Moment
 from tallystick.errors import VerificationError
 from tallystick.ledger.genesis import Founder, Genesis, Key
 
@@ -167,6 +168,23 @@ def test_what_is_no_set_of_validators_is_refused(case):
         check_validators(members)
 
 
+def test_a_commit_of_validators_out_of_order_is_refused_although_all_signed():
+    light = light_of()
+    members = light.validators[::-1]
+    turned = replace(light.header, validators_hash=validators_hash(members))
+    votes = signed(turned, "abcd").commit
+
+    with pytest.raises(VerificationError, match="not in the order"):
+        check_commit(
+            replace(
+                light,
+                header=turned,
+                validators=members,
+                commit=replace(votes, signatures=votes.signatures[::-1]),
+            )
+        )
+
+
 def test_more_power_comes_first_and_then_the_lower_address():
     heavy = Validator(public("z"), 11)
 
@@ -203,6 +221,23 @@ def test_a_genesis_founds_the_first_validator_key_of_each_founder():
     assert founding_validators(genesis) == validators(["adavalidator", "v1"])
 
 
+def test_the_parts_voted_for_have_a_whole_hash_or_none():
+    light = light_of()
+    block_id = replace(light.commit.block_id, parts_hash=b"short")
+
+    with pytest.raises(VerificationError, match="parts of the block"):
+        check_commit(replace(light, commit=replace(light.commit, block_id=block_id)))
+
+
+def test_a_header_whose_parent_has_half_a_hash_is_refused():
+    light = light_of()
+    for parent in (BlockId(b"short"), BlockId(bytes(32), 1, b"short")):
+        header = replace(light.header, last_block_id=parent)
+
+        with pytest.raises(VerificationError, match="not of 32 bytes"):
+            check_commit(signed(header, "abcd"))
+
+
 def test_what_only_a_laxer_library_accepts_is_left_out_and_the_rest_stays():
     light = light_of()
     place = [each.public for each in light.validators].index(public("a"))
@@ -218,6 +253,12 @@ def test_what_only_a_laxer_library_accepts_is_left_out_and_the_rest_stays():
 
 def test_leaving_out_changes_nothing_in_a_good_commit():
     light = light_of(absent="a", nil="")
+
+    assert without_unverifiable(light) == light
+
+
+def test_nothing_is_left_out_where_votes_and_validators_do_not_match():
+    light = with_votes(light_of(), light_of().commit.signatures[:3])
 
     assert without_unverifiable(light) == light
 

@@ -172,6 +172,23 @@ def test_validators_that_are_not_the_trusted_headers_are_refused():
         verify(Trusted(lights[1].header, validators("abce")), lights[2], POLICY, NOW)
 
 
+def test_next_validators_at_hand_have_to_be_those_the_block_names():
+    lights = grow(["abcd", "abcd", "abce"])
+
+    verify(trusted_of(lights[1]), lights[2], POLICY, NOW, validators("abce"))
+    with pytest.raises(VerificationError, match="other next validators"):
+        verify(trusted_of(lights[1]), lights[2], POLICY, NOW, validators("abcd"))
+
+
+def test_the_validators_of_the_height_after_the_trusted_one_are_known_too():
+    lights = grow(["abc", "xyz", "xyz", "xyzw"])
+    trusted = Trusted(lights[1].header, validators("xyz"))
+
+    verify(trusted, lights[4], POLICY, NOW)
+    with pytest.raises(NotEnoughTrustError):
+        verify(trusted_of(lights[1]), lights[4], POLICY, NOW)
+
+
 def test_one_step_is_enough_where_the_validators_stay():
     lights = grow(["abcd"] * 40)
 

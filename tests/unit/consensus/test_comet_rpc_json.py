@@ -111,6 +111,7 @@ SPOILT = {
     "hash-too-long": ((*HEADER, "data_hash"), "AB" * 33),
     "hash-as-number": ((*HEADER, "data_hash"), 12),
     "address-too-long": ((*HEADER, "proposer_address"), "AB" * 21),
+    "chain-id-no-text": ((*HEADER, "chain_id"), "\ud800"),
     "chain-id-too-long": ((*HEADER, "chain_id"), "a" * 51),
     "time-as-number": ((*HEADER, "time"), 7),
     "time-null": ((*HEADER, "time"), None),
@@ -209,3 +210,37 @@ def test_those_whose_votes_came_last_are_the_voters(rounds, found):
 def test_what_is_no_state_of_a_vote_is_refused(said):
     with pytest.raises(DecodeError):
         voters_in(said)
+
+
+def test_too_many_validators_are_malformed(recorded):
+    page = {"validators": recorded["validators"]["validators"] * 1025}
+
+    with pytest.raises(DecodeError, match="not a light block"):
+        parse_light_block(recorded["commit"]["signed_header"], page)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=4,
+)
+
+
+@given(st.data())
+def test_whatever_stands_in_an_answer_it_is_read_or_malformed(data):
+    answers = json.loads(LIVE.read_text(encoding="utf-8"))["lights"][4]
+    place, key = answers, data.draw(st.sampled_from(["commit", "validators"]))
+    while isinstance(place[key], dict | list) and place[key] and data.draw(st.booleans()):
+        place = place[key]
+        keys = sorted(place) if isinstance(place, dict) else range(len(place))
+        key = data.draw(st.sampled_from(keys))
+    place[key] = data.draw(JSON)
+    read = []
+
+    try:
+        read.append(parse_commit(answers["commit"])[0].height)
+        read.append(len(parse_validators(answers["validators"])))
+    except DecodeError:
+        return
+
+    assert all(number >= 0 for number in read)

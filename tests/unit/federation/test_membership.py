@@ -7,8 +7,10 @@ from support.world import World
 
 from tallystick.federation.founding import trial_network
 from tallystick.federation.key_file import load_keyring, save_keyring
-from tallystick.federation.membership import ordering_keys, rotate
-from tallystick.ledger.messages import ProposeChange, Unseat, Vote
+from tallystick.federation.membership import ordering_keys, rotate, support
+from tallystick.ledger.contracts.changes import VotedAlreadyError
+from tallystick.ledger.contracts.members import MembershipError
+from tallystick.ledger.messages import ProposeChange, Remove, Unseat, Vote
 from tallystick.ledger.transaction import Body, last_nonce, sign_transaction
 
 NAMES = ("east", "north", "south")
@@ -34,7 +36,22 @@ class Hand:
         nonce = last_nonce(self.state, who.member, who.key) + 1
         body = Body(who.member, who.key, nonce, self.world.now + 3_600_000, message)
         self.world.pending.append(sign_transaction(body, who.secret, self.world.kernel.chain))
-        assert not self.world.seal().refused
+        refused = self.world.seal().refused
+        if refused:
+            raise refused[0][1]
+
+
+class Beaten(Hand):
+    """One that others are quicker than: they have their say when it has begun to have its own."""
+
+    def __init__(self, *arguments, others):
+        super().__init__(*arguments)
+        self.others = list(others)
+
+    def act(self, message):
+        while self.others:
+            self.others.pop().act(message)
+        super().act(message)
 
 
 def ledger(**fields):
@@ -68,3 +85,25 @@ def test_who_lost_its_seat_rotates_a_key_that_orders_nothing(tmp_path):
 
     assert len(ordering_keys(world.state, world.genesis)) == 2
     assert not rotate(hands["south"], tmp_path / "south", "validator").seals
+
+
+def test_two_who_propose_the_same_at_once_have_both_voted(tmp_path):
+    world = ledger(engine="cometbft")
+    first = Hand(world, "north", tmp_path / "north")
+    second = Beaten(world, "south", tmp_path / "south", others=[first])
+
+    voted = support(second, Remove("east"))
+
+    assert not voted.decided
+    assert voted.proposal.votes == ("north", "south")
+
+
+def test_a_change_that_cannot_be_is_refused_whoever_is_quicker(tmp_path):
+    world = ledger(engine="cometbft")
+    hand = Hand(world, "north", tmp_path / "north")
+
+    with pytest.raises(MembershipError):
+        support(hand, Remove("nobody"))
+    hand.act(ProposeChange(Remove("east")))
+    with pytest.raises(VotedAlreadyError):
+        hand.act(ProposeChange(Remove("east")))

@@ -22,7 +22,8 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from tallystick.node.home import open_home
-from tallystick.node.serve import log_to_stderr, serve
+from tallystick.node.logs import log_to_stderr
+from tallystick.node.serve import serve
 log_to_stderr(as_json=True)
 serve(open_home(Path(sys.argv[1])), lambda url: print(url, flush=True))
 """

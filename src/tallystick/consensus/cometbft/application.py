@@ -13,7 +13,7 @@ from tallystick.consensus.cometbft.snapshots import RETRY, SnapshotInfo
 from tallystick.consensus.cometbft.validators import address_of, founding_validators
 from tallystick.consensus.engine import RetryLaterError
 from tallystick.errors import DecodeError, InvariantError
-from tallystick.ledger.contracts import validators
+from tallystick.ledger.contracts import members, validators
 from tallystick.ledger.genesis import engine_chain_id
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Application:
             head = replica.head
             return abci.InfoResponse(
                 data=replica.genesis.name,
-                app_version=replica.genesis.protocol,
+                app_version=members.protocol(replica.state),
                 last_block_height=head.height,
                 last_block_app_hash=head.state_root if head.height else b"",
             )
@@ -196,9 +196,12 @@ class Application:
 
     def _offer_snapshot(self, asked: abci.OfferSnapshotRequest) -> abci.OfferSnapshotResponse:
         offered = asked.snapshot
+        told = (offered.height, offered.format, offered.chunks)
         try:
             info = decode(SnapshotInfo, offered.metadata)
         except DecodeError:
+            info = None
+        if info is not None and told != (info.height, info.format, len(info.parts)):
             info = None
         verdict = self._snapshots.offer(info, offered.hash, asked.app_hash)
         return abci.OfferSnapshotResponse(result=verdict)

@@ -37,7 +37,8 @@ from tallystick.ledger.transaction import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
+    from pathlib import Path
 
     from tallystick.ledger.block import Block, Header
     from tallystick.ledger.genesis import Genesis
@@ -122,7 +123,7 @@ class Replica:
         self._decided: Decided | None = None
         self._listeners: list[Callable[[Outcome], None]] = []
         self._verifying = ThreadPoolExecutor(VERIFYING_THREADS, "verify")
-        self._pool.take_up(self._state, self._head.time)
+        self._refused.update(self._pool.take_up(self._state, self._head.time))
         self._look_ahead()
 
     # --- what every engine offers -----------------------------------------------------------
@@ -169,22 +170,32 @@ class Replica:
     ) -> list[bytes | RejectedError | RetryLaterError]:
         """Take several transactions; see `DurablePool.admit`."""
         with self.lock:
-            return self._pool.admit(self._state, wires, max(time, self._head.time))
+            answers = self._pool.admit(self._state, wires, max(time, self._head.time))
+            for answer in answers:
+                if isinstance(answer, bytes):
+                    self._refused.pop(answer, None)  # it is tried again
+            return answers
+
+    def holds(self, tx_hash: bytes) -> bool:
+        """Return whether a transaction was taken here and waits."""
+        with self.lock:
+            return tx_hash in self._pool
 
     def give_back(self, tx_hash: bytes) -> None:
         """Forget a transaction that was taken here and that CometBFT has no room for."""
         with self.lock:
             self._pool.settle((), [tx_hash])
 
-    def waiting(self) -> list[bytes]:
-        """Return the wire bytes of what was handed in here and waits, each sender's in order."""
+    def waiting(self) -> dict[bytes, bytes]:
+        """Return what was handed in here and waits, by hash, each sender's in order."""
         with self.lock:
-            return [tx.wire for tx in sorted(self._pool.waiting(), key=lambda tx: tx.order)]
+            listed = sorted(self._pool.waiting(), key=lambda tx: tx.order)
+            return {tx.hash: tx.wire for tx in listed}
 
-    def reconsider(self) -> None:
-        """Forget what waits here and what no block can hold any more, and remember why."""
+    def reconsider(self, hashes: Collection[bytes]) -> None:
+        """Forget those that wait here and that no block can hold any more, and remember why."""
         with self.lock:
-            waiting = self._pool.waiting()
+            waiting = [tx for tx in self._pool.waiting() if tx.hash in hashes]
             if waiting:
                 outcome = self.kernel.propose(self._state, self._head, self.now, waiting)
                 self._forget_refused(outcome)
@@ -202,13 +213,6 @@ class Replica:
     def leaves(self, task: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
         """See `Engine.leaves`."""
         return self._store.leaves(task, start)
-
-    @property
-    def history_from(self) -> int:
-        """Height from which on blocks are here: 1, or after the state this node began with."""
-        with self.lock:
-            base = self._store.base()
-            return 1 if base is None else base.height + 1
 
     @property
     def proven(self) -> int:
@@ -332,8 +336,21 @@ class Replica:
         for listener in self._listeners:
             listener(outcome)
 
+    @property
+    def base(self) -> Header | None:
+        """The header this ledger began with, `None` when every block is here."""
+        with self.lock:
+            return self._store.base()
+
+    def fill_in(self, other: Path) -> None:
+        """Take over the blocks before the base; see `LedgerStore.fill_in`."""
+        with self.lock:
+            self._store.fill_in(other)
+
     def restore(self, rows: dict[bytes, bytes], header: Header) -> None:
         """Begin with the state of a block that others decided, before this node has any.
+
+        It may be done over: CometBFT begins anew when it did not hear that it was done.
 
         Raises
         ------
@@ -344,12 +361,18 @@ class Replica:
         """
         with self.lock:
             state = state_from_rows(rows)
-            if self._head.height or state.root != header.state_root:
-                msg = f"the rows are not the state of block {header.height}, or blocks are here"
+            if next(self._store.blocks(), None) is not None:
+                msg = "a ledger that has blocks cannot begin with the state of another one"
+                raise InvariantError(msg)
+            if state.root != header.state_root or header.chain != self.kernel.chain:
+                msg = f"the rows are not the state of block {header.height} of this ledger"
                 raise InvariantError(msg)
             logs = {row.id: row.log.size for _, row in state.rows_of(TASKS)}
             self._store.begin_at(header, rows, logs)
             self._state, self._head = state, header
+            self._decided = None
+            self._executed.clear()
+            self._look_ahead()
 
     # --- inside -----------------------------------------------------------------------------
 

@@ -7,10 +7,12 @@ CometBFT v0.39, ``rpc/openapi/openapi.yaml`` and ``rpc/jsonrpc``.
 
 from __future__ import annotations
 
+import http.client
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
-import httpx
+import msgspec
 
 from tallystick.consensus.engine import RetryLaterError
 from tallystick.errors import DecodeError, UnavailableError
@@ -41,12 +43,15 @@ class CometRpc:
 
     def __init__(self, url: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         """Connect at the first call."""
-        self._client = httpx.Client(base_url=url, timeout=timeout_seconds, trust_env=False)
+        parts = urlsplit(url)
+        self._connection = http.client.HTTPConnection(
+            parts.hostname or "", parts.port, timeout=timeout_seconds
+        )
         self._number = 0
 
     def close(self) -> None:
         """Hang up."""
-        self._client.close()
+        self._connection.close()
 
     def call(self, method: str, **parameters: str) -> dict[str, Any]:
         """Return the result of a call; numbers are given as text.
@@ -96,13 +101,19 @@ class CometRpc:
         return {"jsonrpc": "2.0", "id": self._number, "method": method, "params": parameters}
 
     def _ask(self, calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        asked = msgspec.json.encode(calls if len(calls) > 1 else calls[0])
+        is_kept = self._connection.sock is not None  # CometBFT hangs up on whoever is silent
         try:
-            response = self._client.post("/", json=calls if len(calls) > 1 else calls[0])
-            said = response.json()
-        except httpx.HTTPError as error:
-            msg = f"CometBFT does not answer: {error}"
+            try:
+                said = self._post(asked)
+            except ConnectionError:
+                if not is_kept:
+                    raise
+                said = self._post(asked)
+        except (OSError, http.client.HTTPException) as error:
+            msg = f"CometBFT does not answer: {str(error) or type(error).__name__}"
             raise UnavailableError(msg) from error
-        except ValueError as error:
+        except msgspec.DecodeError as error:
             msg = "CometBFT does not answer in JSON"
             raise DecodeError(msg) from error
         answers = cast("list[object]", said if isinstance(said, list) else [said])
@@ -114,6 +125,15 @@ class CometRpc:
             msg = f"CometBFT answers {len(found)} of {len(calls)} calls: {why}"
             raise DecodeError(msg)
         return found
+
+    def _post(self, content: bytes) -> object:
+        headers = {"Content-Type": "application/json"}
+        try:
+            self._connection.request("POST", "/", content, headers)
+            return msgspec.json.decode(self._connection.getresponse().read())
+        except (OSError, http.client.HTTPException):
+            self._connection.close()  # the next request connects again
+            raise
 
 
 def _problem(answer: dict[str, Any]) -> RetryLaterError | RpcError | None:

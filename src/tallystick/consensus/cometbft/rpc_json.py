@@ -15,7 +15,7 @@ import binascii
 import re
 from base64 import b64decode
 from datetime import date
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -23,11 +23,13 @@ from tallystick.codec import Record
 from tallystick.consensus.cometbft.commits import ABSENT, NO_TIME, Commit, CommitSig, LightBlock
 from tallystick.consensus.cometbft.headers import CometHeader
 from tallystick.consensus.cometbft.validators import Validator, Validators, address_of, in_order
-from tallystick.crypto.votes import BlockId, Moment
+from tallystick.crypto.votes import BlockId, Moment, Vote
 from tallystick.errors import DecodeError
 
 __all__ = [
+    "DoubleVote",
     "parse_commit",
+    "parse_double_votes",
     "parse_header",
     "parse_light_block",
     "parse_signed_header",
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 R = TypeVar("R", bound=Record)
+DOUBLE_VOTE = "tendermint/DuplicateVoteEvidence"
 EPOCH_DAY = date(1970, 1, 1).toordinal()
 _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T([01]\d|2[0-3]):([0-5]\d):([0-5]\d)(?:\.(\d{1,9}))?Z", re.ASCII
@@ -125,6 +128,46 @@ class _ConsensusState(msgspec.Struct):
     round_state: _RoundState
 
 
+class _Vote(msgspec.Struct):
+    type: int
+    height: _Number
+    round: _Number
+    block_id: _BlockId
+    timestamp: str
+    validator_address: _Hex
+    signature: _Base64
+
+
+class _DoubleVote(msgspec.Struct):
+    vote_a: _Vote
+    vote_b: _Vote
+
+
+class _Evidence(msgspec.Struct):
+    type: str
+    value: dict[str, Any]
+
+
+class _EvidenceList(msgspec.Struct):
+    evidence: list[_Evidence] | None = None
+
+
+class _Block(msgspec.Struct):
+    evidence: _EvidenceList
+
+
+class _BlockResult(msgspec.Struct):
+    block: _Block
+
+
+class DoubleVote(Record):
+    """Two votes of one validator that are at odds, each with its signature."""
+
+    address: bytes
+    votes: tuple[Vote, Vote]
+    signatures: tuple[bytes, bytes]
+
+
 class _ValidatorSet(msgspec.Struct):
     validators: list[_Validator] | None = None
     total: _Number | None = None
@@ -158,6 +201,23 @@ def parse_commit(result: object) -> tuple[CometHeader, Commit]:
         msg = "the answer to /commit holds no signed header"
         raise DecodeError(msg)
     return parse_signed_header(result["signed_header"])  # pyright: ignore[reportUnknownArgumentType]
+
+
+def parse_double_votes(result: object) -> list[DoubleVote]:
+    """Return who voted twice, as the result of ``/block`` shows it; none is checked here.
+
+    Raises
+    ------
+    DecodeError
+        It is not what CometBFT answers.
+    """
+    try:
+        listed = msgspec.convert(result, _BlockResult).block.evidence.evidence or ()
+        found = [each.value for each in listed if each.type == DOUBLE_VOTE]
+        return [_double_vote(msgspec.convert(each, _DoubleVote)) for each in found]
+    except msgspec.ValidationError as error:
+        msg = f"not a block: {error}"
+        raise DecodeError(msg) from error
 
 
 def parse_header(value: object) -> CometHeader:
@@ -270,7 +330,7 @@ def _header(value: _Header) -> CometHeader:
         CometHeader,
         _int(value.version.block),
         _int(value.version.app),
-        value.chain_id,
+        _text(value.chain_id),
         _int(value.height),
         parse_time(value.time),
         _block_id(value.last_block_id),
@@ -309,6 +369,26 @@ def _signature(value: _Signature) -> CommitSig:
     )
 
 
+def _double_vote(value: _DoubleVote) -> DoubleVote:
+    one, other = value.vote_a, value.vote_b
+    return DoubleVote(
+        _hex(one.validator_address),
+        (_vote(one), _vote(other)),
+        (_base64(one.signature or ""), _base64(other.signature or "")),
+    )
+
+
+def _vote(value: _Vote) -> Vote:
+    return _made(
+        Vote,
+        value.type,
+        _int(value.height),
+        _int(value.round),
+        _block_id(value.block_id),
+        parse_time(value.timestamp),
+    )
+
+
 def _block_id(value: _BlockId | None) -> BlockId:
     if value is None:
         return BlockId()
@@ -333,6 +413,16 @@ def _validator(value: _Validator) -> Validator:
 def _made(kind: type[R], *fields: object) -> R:
     """Return the record of these fields, whose ranges are checked here."""
     return msgspec.convert(fields, kind)
+
+
+def _text(value: str) -> str:
+    """Return a text that has bytes: JSON can escape half a character."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        msg = "the name of a chain is not text"
+        raise DecodeError(msg) from error
+    return value
 
 
 def _int(value: str | int) -> int:

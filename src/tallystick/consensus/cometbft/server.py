@@ -45,7 +45,7 @@ class Server:
         """Listen at once."""
         self._application = application
         self._path = path
-        self._open: set[socket.socket] = set()
+        self._open: dict[socket.socket, threading.Thread] = {}
         self._lock = threading.Lock()
         self._closed = False
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -62,16 +62,19 @@ class Server:
         self._thread.start()
 
     def close(self) -> None:
-        """Hang up and listen no more."""
+        """Hang up and listen no more; on return nothing is asked of the application any more."""
         self._closed = True
         with suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
-        with self._lock:
-            for connection in self._open:
-                with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
         self._thread.join()
+        with self._lock:
+            left = list(self._open.items())
+        for connection, _ in left:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for _, worker in left:
+            worker.join()
         self._path.unlink(missing_ok=True)
 
     def _accept(self) -> None:
@@ -80,11 +83,11 @@ class Server:
                 connection, _ = self._listening.accept()
             except OSError:
                 return
-            with self._lock:
-                self._open.add(connection)
             worker = threading.Thread(
                 target=self._serve, args=(connection,), name="abci-connection", daemon=True
             )
+            with self._lock:
+                self._open[connection] = worker
             worker.start()
 
     def _serve(self, connection: socket.socket) -> None:
@@ -106,4 +109,4 @@ class Server:
             LOG.exception("CometBFT's connection is given up")
         finally:
             with self._lock:
-                self._open.discard(connection)
+                del self._open[connection]

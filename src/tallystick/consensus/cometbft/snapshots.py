@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sqlite3
 import threading
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import msgspec
 
 from tallystick.codec import U32, U63, Hash, Record, decode, encode
 from tallystick.crypto.hashes import sha256
-from tallystick.errors import DecodeError, InvariantError, TallyError
+from tallystick.errors import DecodeError, InvariantError, TallyError, UnavailableError
 from tallystick.ledger.block import Header
 from tallystick.storage.files import write_new
 from tallystick.storage.sqlite import LedgerStore
@@ -95,6 +96,8 @@ class Snapshots:
         self._every = every
         self._coming: _Coming | None = None
         self._making: threading.Thread | None = None
+        for unfinished in folder.glob(".*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
 
     def after(self, head: Header) -> None:
         """Begin a snapshot if one is due; it reads the ledger as it is now."""
@@ -103,8 +106,12 @@ class Snapshots:
         if self._making is not None and self._making.is_alive():
             LOG.warning("no snapshot of height %d: the last one is not done", head.height)
             return
-        store = LedgerStore(self._ledger)
-        store.pin()
+        try:
+            store = LedgerStore(self._ledger)
+            store.pin()
+        except (sqlite3.Error, UnavailableError) as error:  # blocks go on without a snapshot
+            LOG.warning("no snapshot of height %d: %s", head.height, error)
+            return
         self._making = threading.Thread(
             target=self._make, args=(store, head), name="snapshot", daemon=True
         )
@@ -118,7 +125,7 @@ class Snapshots:
     def listed(self) -> list[SnapshotInfo]:
         """Return the snapshots that are whole, newest first."""
         found: list[SnapshotInfo] = []
-        for file in self._folder.glob(f"*/{INFO}"):
+        for file in self._folder.glob(f"[0-9]*/{INFO}"):
             try:
                 found.append(decode(SnapshotInfo, file.read_bytes()))
             except (DecodeError, OSError) as error:
@@ -193,7 +200,7 @@ class Snapshots:
             partial.rename(final)
             for old in self.listed()[KEPT:]:
                 shutil.rmtree(self._folder / str(old.height), ignore_errors=True)
-        except (OSError, TallyError) as error:
+        except (OSError, sqlite3.Error, TallyError) as error:
             LOG.warning("no snapshot of height %d: %s", head.height, error)
 
 

@@ -1,0 +1,103 @@
+"""A supervisor that knows its plan and nothing else, and what is logged by a node's processes."""
+
+import json
+import logging
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.commands import environment
+
+from tallystick.errors import UnavailableError
+from tallystick.node.engine import Meeting, application_command, fixed_port
+from tallystick.node.logs import log_to_stderr
+from tallystick.node.plan import Plan
+from tallystick.node.program import Program
+
+BECOME = """
+import sys
+from pathlib import Path
+import numpy
+from tallystick.node.plan import Plan, become_supervisor
+from tallystick.node.program import Program
+
+folder = Path(sys.argv[1])
+command = (sys.executable, "-c", sys.argv[2])
+program = Program("look", command, ready=folder / "never", hopeless=frozenset({7}))
+become_supervisor(Plan(folder, (program,)))
+"""
+LOOK = """
+import os, sys
+print("numpy" in open(f"/proc/{os.getppid()}/maps").read(), os.getppid(), flush=True)
+sys.exit(7)
+"""
+
+
+def test_a_plan_is_the_same_on_the_other_side():
+    programs = (
+        Program("one", ("a", "b c"), ready=Path("/x/ready"), hopeless=frozenset({2, 3})),
+        Program("two", ("d",), log=Path("/x/log"), environment={"PATH": "/bin", "Ü": '"'}),
+    )
+    plan = Plan(Path("home"), programs, json_logs=True)
+
+    assert Plan.from_text(plan.to_text()) == plan
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_who_supervises_is_the_same_process_without_what_it_took_to_find_out(tmp_path):
+    process = subprocess.Popen(
+        (sys.executable, "-c", BECOME, str(tmp_path), LOOK),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    said, _ = process.communicate(timeout=60)
+
+    assert said.split() == ["False", str(process.pid)]
+
+
+def test_a_second_supervisor_of_a_folder_says_why_it_ends(tmp_path):
+    first = (sys.executable, "-c", BECOME, str(tmp_path), "print(1, flush=True); input()")
+    with subprocess.Popen(
+        first, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        second = subprocess.run(
+            first, capture_output=True, text=True, timeout=60, env=environment(), check=False
+        )
+        process.terminate()
+
+    assert second.returncode == 3
+    assert second.stderr.startswith("tally: ")
+
+
+def test_a_port_that_was_free_is_the_applications_for_good(tmp_path):
+    port = fixed_port("127.0.0.1", 0)
+    meeting = Meeting(tmp_path, tmp_path / "app.sock", 1, 2)
+    command = application_command(tmp_path, meeting, host="::1", port=port, as_json=False)
+    with socket.create_server(("127.0.0.1", port)):
+        assert fixed_port("127.0.0.1", port) == port
+        assert fixed_port("127.0.0.1", 0) not in {0, port}
+    with pytest.raises(UnavailableError):
+        fixed_port("192.0.2.1", 0)
+    assert command[-4:] == ["--host", "::1", "--port", str(port)]
+
+
+def test_logs_are_for_people_or_for_machines(capsys):
+    log_to_stderr(as_json=True)
+    logger = logging.getLogger("tallystick.node")
+    try:
+        logger.info("block %d", 7)
+        log_to_stderr(as_json=False)
+        logger.info("block %d", 8)
+    finally:
+        package = logging.getLogger("tallystick")
+        package.handlers, package.propagate = [], True
+    machines, people = capsys.readouterr().err.splitlines()
+
+    assert json.loads(machines)["message"] == "block 7"
+    assert people.endswith("INFO tallystick.node: block 8")
