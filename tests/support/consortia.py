@@ -315,3 +315,8 @@ def go_on(consortium, *names):
     for name in names:
         for pid in consortium.pids(name).values():
             os.kill(pid, signal.SIGCONT)
+
+
+def odd(trick):
+    """Return the program of a node whose application does what it should not."""
+    return (sys.executable, "-m", "support.odd_node", trick)

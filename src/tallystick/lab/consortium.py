@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Consortium", "free_ports"]
 
+START = (*COMMAND, "node", "start")
 P2P_OFFSET = 1000
 FIRST_PORT, LAST_PORT = 20_000, 30_000
 START_SECONDS, LOOK_SECONDS = 90.0, 0.2
@@ -67,6 +68,8 @@ class Consortium:
     ----------
     names, guests
         The same; `add` adds a name.
+    programs
+        What starts a member's node instead of ``tally node start``; the node's folder is added.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class Consortium:
             for name in names:
                 init_home(self.node(name), self._network, self.home(name))
         self.genesis = read_genesis(self._network)
+        self.programs: dict[str, Sequence[str]] = {}
         self._processes: dict[str, subprocess.Popen[str]] = {}
         self._urls: dict[str, str] = {}
 
@@ -160,7 +164,7 @@ class Consortium:
         folder = self.node(name)
         with (folder / "log").open("a", encoding="utf-8") as log:
             self._processes[name] = subprocess.Popen(  # noqa: S603 - our own program
-                (*COMMAND, "node", "start", str(folder)),
+                (*self.programs.get(name, START), str(folder)),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -1,0 +1,23 @@
+"""``python -m support.odd_node TRICK HOME``: a node whose application does what it should not."""
+
+import sys
+
+from tallystick.cli import main
+from tallystick.node import engine
+
+LENGTH = 3  # of the honest application's program, before its arguments
+
+
+def tricky(trick, honest=engine.application_command):
+    """Return what makes the command line of an application with a trick."""
+
+    def command(*arguments, **settings):
+        own = [sys.executable, "-m", "support.odd_application", trick]
+        return [*own, *honest(*arguments, **settings)[LENGTH:]]
+
+    return command
+
+
+if __name__ == "__main__":
+    engine.application_command = tricky(sys.argv[1])
+    sys.exit(main(["node", "start", sys.argv[2]]))
