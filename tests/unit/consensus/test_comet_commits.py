@@ -251,6 +251,24 @@ def test_what_only_a_laxer_library_accepts_is_left_out_and_the_rest_stays():
     assert kept.commit.signatures[place].flag == ABSENT
 
 
+def test_a_good_signature_under_another_address_is_left_out():
+    light = light_of()
+    vote = replace(light.commit.signatures[0], address=bytes(20))
+
+    kept = without_unverifiable(with_vote(light, 0, vote))
+
+    assert kept.commit.signatures == (NO_VOTE, *light.commit.signatures[1:])
+
+
+def test_the_power_of_a_set_stays_below_two_to_the_sixty():
+    most = in_order([Validator(public("a"), 2**60 - 2), Validator(public("b"), 1)])
+    more = in_order([Validator(public("a"), 2**60 - 1), Validator(public("b"), 1)])
+
+    check_validators(most)
+    with pytest.raises(VerificationError, match="power"):
+        check_validators(more)
+
+
 def test_leaving_out_changes_nothing_in_a_good_commit():
     light = light_of(absent="a", nil="")
 

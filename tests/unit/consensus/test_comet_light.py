@@ -96,6 +96,10 @@ def test_a_higher_trust_level_asks_for_more():
         verify(trusted_of(lights[1]), lights[3], policy, NOW)
 
 
+def test_a_trust_level_of_one_is_the_highest():
+    assert Policy(NANOS, level=Fraction(1)).level == 1
+
+
 @pytest.mark.parametrize("level", [Fraction(33, 100), Fraction(4, 3)])
 def test_a_trust_level_outside_its_bounds_is_refused(level):
     with pytest.raises(ConfigError):
@@ -165,6 +169,37 @@ def test_trust_begins_at_a_block_of_the_hash_given():
         trust(light, bytes(32))
 
 
+def spoilt(light):
+    """Return the light block with the last vote's signature replaced by the first's."""
+    *votes, last = light.commit.signatures
+    votes.append(replace(last, signature=votes[0].signature))
+    return replace(light, commit=replace(light.commit, signatures=tuple(votes)))
+
+
+BAD_TRUST = {
+    "shape": (lambda light: replace(light, validators=validators("abce")), "other validators"),
+    "signature": (spoilt, "does not verify"),
+    "power": (lambda light: signed(light.header, "abcd", absent="ab"), "too few"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TRUST.values(), ids=BAD_TRUST)
+def test_the_hash_given_does_not_excuse_a_bad_commit(case):
+    spoil, sentence = case
+    light = grow(["abcd"])[1]
+
+    with pytest.raises(VerificationError, match=sentence):
+        trust(spoil(light), light.commit.block_id.hash)
+
+
+def test_a_vote_that_does_not_verify_spoils_a_step():
+    lights = grow(["abcd", "abcd", "abcd"])
+
+    for height in (2, 3):
+        with pytest.raises(VerificationError, match="does not verify"):
+            verify(trusted_of(lights[1]), spoilt(lights[height]), POLICY, NOW)
+
+
 def test_validators_that_are_not_the_trusted_headers_are_refused():
     lights = grow(["abcd", "abcd"])
 
@@ -214,6 +249,18 @@ def test_bisection_goes_height_by_height_where_every_set_is_new():
     assert [light.height for light in steps] == [2, 3, 4, 5, 6]
 
 
+def test_bisection_asks_for_each_height_once():
+    lights, asked = grow(["abc", "def", "ghi", "jkl", "mno", "pqr"]), []
+
+    def fetch(height):
+        asked.append(height)
+        return lights[height]
+
+    verify_to(trusted_of(lights[1]), 6, fetch, POLICY, NOW)
+
+    assert sorted(asked) == [2, 3, 4, 5, 6]
+
+
 def test_bisection_stops_at_a_block_that_too_few_signed():
     lights = grow(["abc", "def", "ghi", "jkl"], absent={3: "g"})
 
@@ -241,6 +288,7 @@ def test_a_fork_is_named_with_those_who_signed_both():
     other = signed(replace(light.header, app_hash=b"other"), "abcd", absent="a")
 
     compare(light, light)
+    compare(light, grow(["abcd", "abcd"])[2])
     with pytest.raises(ForkError, match="height 1, 3 validators") as caught:
         compare(light, other)
 
