@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from tallystick.ledger.kernel import Outcome
     from tallystick.ledger.receipt import Receipt
     from tallystick.ledger.state import State
-    from tallystick.ledger.transaction import Transaction
     from tallystick.storage.sqlite import LedgerStore
 
 __all__ = ["Decided", "Replica", "receipt_hash"]
@@ -116,7 +115,8 @@ class Replica:
         self.failure = ""
         self._clock = clock or (lambda: time.time_ns() // 1_000_000)
         self._pool = DurablePool(self.kernel, store, most_pending)
-        self._mempool = Pool(self.kernel, MOST_MEMPOOL)
+        # As large as CometBFT's, so that no member has more than its share of that one.
+        self._mempool = Pool(self.kernel, min(most_pending or MOST_MEMPOOL, MOST_MEMPOOL))
         self._seen: set[bytes] = set()  # of the mempool, since the last block
         self._refused: dict[bytes, RejectedError] = {}
         self._executed: dict[tuple[int, int, bytes], Outcome] = {}
@@ -257,16 +257,23 @@ class Replica:
         return None
 
     def propose(self, at: int, candidates: Sequence[bytes]) -> list[bytes]:
-        """Return those of the candidates that the next block, at a time in ms, is to hold."""
+        """Return what the next block, at a time in ms, is to hold.
+
+        It is chosen from the candidates and from all that wait in the mempool: CometBFT shows no
+        more than fits a block, the oldest, and so only those of whoever sent most.
+        """
         with self.lock:
             self._check_able()
-            taken: list[Transaction] = []
+            waiting = self._mempool.waiting()
+            taken = {tx.hash: tx for tx in waiting if tx.hash not in self._refused}
             for wire in candidates:
+                tx_hash = transaction_hash(wire)
                 try:
-                    taken.append(parse_transaction(wire, self.kernel.limits))
+                    if tx_hash not in taken:
+                        taken[tx_hash] = parse_transaction(wire, self.kernel.limits)
                 except RejectedError as error:
-                    self._refuse(transaction_hash(wire), error)
-            outcome = self.kernel.propose(self._state, self._head, at, taken)
+                    self._refuse(tx_hash, error)
+            outcome = self.kernel.propose(self._state, self._head, at, taken.values())
             self._forget_refused(outcome)
             wires = [tx.wire for tx in outcome.transactions]
             self._keep(at, wires, outcome)

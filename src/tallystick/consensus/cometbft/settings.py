@@ -17,7 +17,6 @@ __all__ = ["EngineSettings", "StateSync", "config_text"]
 
 MOST_BATCH = 200  # calls in one JSON-RPC request
 MOST_BODY_BYTES = 32 * 1024 * 1024  # a full batch of the largest transactions, in base64
-MOST_WAITING_BYTES = 64 * 1024 * 1024
 RATE_BYTES = 32 * 1024 * 1024  # a second, to and from each peer
 
 Value = str | int | bool
@@ -124,7 +123,8 @@ def config_text(settings: EngineSettings) -> str:
             "type": "flood",
             "recheck": True,
             "size": settings.most_waiting,
-            "max_txs_bytes": MOST_WAITING_BYTES,
+            # Members share it by number, so there is room for as many of the largest.
+            "max_txs_bytes": settings.most_waiting * settings.transaction_bytes,
             "cache_size": 2 * settings.most_waiting,
             "keep-invalid-txs-in-cache": False,  # what is refused today may be valid tomorrow
             "max_tx_bytes": settings.transaction_bytes,

@@ -73,6 +73,21 @@ def test_members_have_equal_shares_of_the_mempool(world, make_replica, decide, p
     assert isinstance(replica.check(pay().wire), RetryLaterError)
 
 
+def test_a_mempool_that_is_smaller_has_smaller_shares(make_replica, pay):
+    replica = make_replica(most_pending=4)
+
+    assert replica.check(pay().wire) is None
+    assert isinstance(replica.check(pay().wire), RetryLaterError)
+
+
+def test_a_block_holds_what_waits_behind_more_than_cometbft_shows(world, replica, pay):
+    first, last = pay(), pay("charlie")
+    for tx in (first, last):
+        replica.check(tx.wire)
+
+    assert replica.propose(world.now, [first.wire]) == [first.wire, last.wire]
+
+
 def test_what_cometbft_dropped_takes_up_no_share_after_the_next_block(
     world, make_replica, decide, pay, monkeypatch
 ):
