@@ -14,11 +14,15 @@ from tallystick.ledger.genesis import engine_chain_id
 from tallystick.ledger.messages import Equivocate
 
 
+def comet_url(consortium, name):
+    """Return where a node's CometBFT answers."""
+    text = (consortium.node(name) / "cometbft" / "config" / "config.toml").read_text("utf-8")
+    return tomllib.loads(text)["rpc"]["laddr"].replace("tcp://", "http://")
+
+
 def comet(consortium, name):
     """Return a connection to a node's CometBFT."""
-    text = (consortium.node(name) / "cometbft" / "config" / "config.toml").read_text("utf-8")
-    address = tomllib.loads(text)["rpc"]["laddr"]
-    return CometRpc(address.replace("tcp://", "http://"))
+    return CometRpc(comet_url(consortium, name))
 
 
 class DoubleVote:
