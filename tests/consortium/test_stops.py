@@ -77,7 +77,7 @@ def test_one_of_four_may_hang_and_two_may_not(tmp_path):
     assert [note.cause for note in rounds if note.phase == 1] == ["", ""]
     assert before == after
     assert quiet > 5
-    assert "missing: south, west" in said
+    assert "waits     for south, west" in said
     assert forks == set()
 
 

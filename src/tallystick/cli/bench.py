@@ -80,12 +80,7 @@ def bench(  # noqa: PLR0917 - one argument per documented flag
         "engine": engine,
     }
     settings = _settings(what, {name: value for name, value in given.items() if value is not None})
-    if against is not None:
-        if against != "flower":
-            msg = f"--against '{against}' is no framework to compare with"
-            raise ConfigError(msg, hint="flower")
-        msg = "--against flower needs the extra 'flower', which this release does not have yet"
-        raise ConfigError(msg, hint="leave --against out")
+    _check_peer(against)
     with quiet_stdout():
         measures, says = _measure(what, settings, repeat)
     from tallystick.lab.bench.machine import describe_machine
@@ -102,6 +97,16 @@ def bench(  # noqa: PLR0917 - one argument per documented flag
         print_document(document)
     else:
         _tell(document)
+
+
+def _check_peer(against: str | None) -> None:
+    if against is None:
+        return
+    if against != "flower":
+        msg = f"--against '{against}' is no framework to compare with"
+        raise ConfigError(msg, hint="flower")
+    msg = "--against flower needs the extra 'flower', which this release does not have yet"
+    raise ConfigError(msg, hint="leave --against out")
 
 
 def _settings(what: str, given: dict[str, Any]) -> dict[str, Any]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tallystick.cli.failure import DONE, UNAVAILABLE
 from tallystick.cli.options import Authority, GenesisPin, Json, NodeUrl, Proxy
 from tallystick.cli.output import print_document, say, table
 from tallystick.errors import UnavailableError, VerificationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["status"]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tallystick.codec import encode
-from tallystick.consensus.cometbft.commits import LightBlock, without_unverifiable
+from tallystick.consensus.cometbft.commits import LightBlock, check_commit, without_unverifiable
 from tallystick.consensus.cometbft.rpc_json import parse_commit, parse_validators, voters_in
 from tallystick.consensus.cometbft.validators import (
     address_of,
@@ -23,7 +23,7 @@ from tallystick.consensus.cometbft.validators import (
     validators_hash,
 )
 from tallystick.consensus.engine import RetryLaterError
-from tallystick.errors import DecodeError, UnavailableError
+from tallystick.errors import DecodeError, UnavailableError, VerificationError
 from tallystick.ledger.contracts import changes, members, validators
 from tallystick.ledger.transaction import transaction_hash
 from tallystick.node.reception import Reception
@@ -284,7 +284,13 @@ class Relay(Reception):
             found = self._fetch_validators(rpc, height)
             self._sets[header.validators_hash] = found
         # What does not verify is left out: a single validator could make a block unprovable.
-        evidence = encode(without_unverifiable(LightBlock(header, commit, found)))
+        light = without_unverifiable(LightBlock(header, commit, found))
+        try:
+            check_commit(light)
+        except VerificationError as error:  # the next block brings another commit of this one
+            msg = f"the commit of block {height} is not one yet: {error}"
+            raise UnavailableError(msg) from error
+        evidence = encode(light)
         block = self.engine.prove(height, evidence)
         self._keep(msgspec.structs.replace(block, evidence=evidence))
         with self._shown:

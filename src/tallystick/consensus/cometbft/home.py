@@ -81,7 +81,7 @@ def genesis_document(genesis: Genesis) -> dict[str, Any]:
             "name": founder.id,
         }
         for founder in genesis.founders
-        for public in _validator_keys(founder)
+        for public in _validator_keys(founder)[:1]  # as `founding_validators` has it
     ]
     return {
         "genesis_time": _timestamp(genesis.time),

@@ -1,13 +1,18 @@
 """A ledger driven by hand, and fake CometBFTs whose applications are to follow it."""
 
+import logging
+import threading
 from contextlib import ExitStack, closing
 
 import pytest
 from support.fake_network import Network, start_comet
+from support.snapshots import follow
 from support.validators import Validators
+from support.world import digest
 
+from tallystick.consensus.cometbft import snapshots
 from tallystick.consensus.cometbft.replica import Replica
-from tallystick.ledger.messages import Transfer
+from tallystick.ledger.messages import RegisterDataset, Transfer
 from tallystick.storage.sqlite import LedgerStore
 
 
@@ -98,3 +103,52 @@ def decide(world):
         return outcome
 
     return act
+
+
+# --- snapshots ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quiet(caplog):
+    caplog.set_level(logging.CRITICAL)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Cut snapshots into many chunks."""
+    monkeypatch.setattr(snapshots, "CHUNK_BYTES", 300)
+
+
+@pytest.fixture
+def grow(world, pay):
+    """Return what lets CometBFTs decide so many blocks with something in them."""
+
+    def act(count, *comets):
+        for _ in range(count):
+            pay()
+            world.send("charlie", RegisterDataset(digest(world.head.height), 5))
+            follow(world.seal(), *comets)
+
+    return act
+
+
+@pytest.fixture
+def newcomer(make_comet):
+    """Return a CometBFT that begins with a snapshot, so that it founds nothing first."""
+    comet = make_comet(every=2)
+    comet.stop()
+    return comet.start(handshake=False)
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """Hold up whoever reads rows for a snapshot until the event returned is set."""
+    may, rows = threading.Event(), LedgerStore.sorted_rows
+
+    def wait(store):
+        may.wait(30)
+        yield from rows(store)
+
+    monkeypatch.setattr(LedgerStore, "sorted_rows", wait)
+    yield may
+    may.set()
