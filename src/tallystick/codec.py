@@ -8,6 +8,7 @@ type; ``check_range`` is the same rule for computed values.
 
 from __future__ import annotations
 
+import threading
 from functools import cache
 from typing import Annotated, Any, TypeVar, cast, dataclass_transform
 
@@ -29,6 +30,7 @@ __all__ = [
     "Signature",
     "Text",
     "check_range",
+    "convert",
     "decode",
     "encode",
 ]
@@ -51,6 +53,9 @@ Label = Annotated[
 
 T = TypeVar("T")
 _ENCODER = msgspec.msgpack.Encoder(order="deterministic")
+# msgspec notes in a class what it knows of it before it knows all: a second thread that comes upon
+# that half-known class takes the process down.
+_LEARNING = threading.Lock()
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
@@ -93,6 +98,20 @@ def decode(kind: type[T], data: bytes | bytearray | memoryview) -> T:
     return value
 
 
+def convert(value: object, kind: type[T]) -> T:
+    """Return the value of type ``kind`` that plain objects stand for; see `msgspec.convert`.
+
+    Unlike that, it may be called from several threads.
+
+    Raises
+    ------
+    ValidationError
+        They stand for none; msgspec's own.
+    """
+    _decoder(kind)
+    return msgspec.convert(value, kind)
+
+
 def check_range(value: int, low: int = 0, high: int = MAX_U63) -> int:
     """Return ``value``, or raise `InvariantError` when it left ``low`` to ``high``."""
     if not low <= value <= high:
@@ -103,7 +122,8 @@ def check_range(value: int, low: int = 0, high: int = MAX_U63) -> int:
 
 @cache
 def _decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:  # noqa: ANN401 - any codec type
-    return msgspec.msgpack.Decoder(kind)
+    with _LEARNING:
+        return msgspec.msgpack.Decoder(kind)
 
 
 def _name(kind: object) -> str:

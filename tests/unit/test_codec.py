@@ -2,11 +2,14 @@
 
 import random
 import struct
+import subprocess
+import sys
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.commands import environment
 
 from tallystick.codec import MAX_U63, check_range, decode, encode
 from tallystick.crypto.merkle_list import Peaks
@@ -230,3 +233,52 @@ def test_a_computed_value_out_of_range_is_our_own_bug():
     for value, low, high in ((-1, 0, 5), (6, 0, 5), (MAX_U63 + 1, 0, MAX_U63)):
         with pytest.raises(InvariantError):
             check_range(value, low, high)
+
+
+THREADS = '''
+import sys, threading, types
+from tallystick.codec import convert, decode, encode
+
+CLASSES = """
+from __future__ import annotations
+from tallystick.codec import U63, Label, Record
+class Inner(Record):
+    number: U63
+    names: tuple[Label, ...]
+class Outer(Record):
+    inner: Inner
+    others: tuple[Inner, ...]
+"""
+sys.setswitchinterval(1e-6)
+for number in range(100):
+    module = sys.modules[f"fresh{number}"] = types.ModuleType(f"fresh{number}")
+    exec(CLASSES, module.__dict__)
+    inner = module.Inner(1, ("east",))
+    outer = module.Outer(inner, (inner,))
+    work = [
+        lambda: decode(module.Inner, encode(inner)),
+        lambda: decode(module.Outer, encode(outer)),
+        lambda: convert((1, ("east",)), module.Inner),
+    ]
+    together = threading.Barrier(2 * len(work))
+    threads = [
+        threading.Thread(target=lambda each=each: (together.wait(), each())) for each in 2 * work
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+print("whole")
+'''
+
+
+def test_types_that_several_threads_meet_first_at_once_are_learnt_whole():
+    done = subprocess.run(
+        [sys.executable, "-c", THREADS],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "whole\n", "")

@@ -60,6 +60,9 @@ class _Reply(msgspec.Struct, frozen=True):
     hint: str = ""
 
 
+_REPLIES = msgspec.msgpack.Decoder(_Reply)
+
+
 class Child:
     """``work(*arguments)`` on its way in a child process.
 
@@ -146,7 +149,7 @@ class Child:
             msg = f"training did not end within {self._limit_seconds:g} seconds"
             raise TrainerError(msg)
         try:
-            reply = msgspec.msgpack.decode(ours.recv_bytes(), type=_Reply) if ours.poll() else None
+            reply = _REPLIES.decode(ours.recv_bytes()) if ours.poll() else None
         except (EOFError, ConnectionError):
             reply = None
         if reply is None:

@@ -62,6 +62,9 @@ class _Call(msgspec.Struct):
     id: int | str | None = None
 
 
+_CALLS = msgspec.json.Decoder(_Call)
+
+
 async def status(service: Service, _: Request) -> Response:
     """Answer what the node says of itself."""
     return JSONResponse(plain(await to_thread.run_sync(service.status)))
@@ -200,7 +203,7 @@ async def light(service: Service, request: Request) -> Response:
     """Answer for CometBFT what a light client asks: headers, commits and validators."""
     body = await read_body(request, MOST_LIGHT_BYTES)
     try:
-        asked = msgspec.json.decode(body, type=_Call)
+        asked = _CALLS.decode(body)
     except msgspec.MsgspecError as error:
         raise HttpError(400, "bad-input", f"a JSON-RPC call is expected: {error}") from error
     ask_engine = service.clerk.ask_engine

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from tallystick.codec import convert
 from tallystick.crypto.envelope import KEY_BYTES, EnvelopeError, decrypt, encrypt
 from tallystick.crypto.hashes import CHUNK_BYTES, chunk_count, chunk_hashes, root_of_chunks
 from tallystick.errors import ConfigError, UnavailableError
@@ -324,7 +325,7 @@ def _whole(slot: Slot) -> Shelved:
 
 def _header(size: int, member: str) -> Header:
     try:
-        return msgspec.convert((size, member), Header)
+        return convert((size, member), Header)
     except msgspec.ValidationError as error:
         msg = f"no upload of {size} bytes by {member!r}: {error}"
         raise ConfigError(msg) from error

@@ -19,7 +19,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from tallystick.codec import Record
+from tallystick.codec import Record, convert
 from tallystick.consensus.cometbft.commits import ABSENT, NO_TIME, Commit, CommitSig, LightBlock
 from tallystick.consensus.cometbft.headers import CometHeader
 from tallystick.consensus.cometbft.validators import Validator, Validators, address_of, in_order
@@ -212,9 +212,9 @@ def parse_double_votes(result: object) -> list[DoubleVote]:
         It is not what CometBFT answers.
     """
     try:
-        listed = msgspec.convert(result, _BlockResult).block.evidence.evidence or ()
+        listed = convert(result, _BlockResult).block.evidence.evidence or ()
         found = [each.value for each in listed if each.type == DOUBLE_VOTE]
-        return [_double_vote(msgspec.convert(each, _DoubleVote)) for each in found]
+        return [_double_vote(convert(each, _DoubleVote)) for each in found]
     except msgspec.ValidationError as error:
         msg = f"not a block: {error}"
         raise DecodeError(msg) from error
@@ -229,7 +229,7 @@ def parse_header(value: object) -> CometHeader:
         It is not one.
     """
     try:
-        return _header(msgspec.convert(value, _Header))
+        return _header(convert(value, _Header))
     except msgspec.ValidationError as error:
         msg = f"not a header: {error}"
         raise DecodeError(msg) from error
@@ -244,7 +244,7 @@ def parse_signed_header(value: object) -> tuple[CometHeader, Commit]:
         It is not one.
     """
     try:
-        signed = msgspec.convert(value, _SignedHeader)
+        signed = convert(value, _SignedHeader)
         return _header(signed.header), _commit(signed.commit)
     except msgspec.ValidationError as error:
         msg = f"not a signed header: {error}"
@@ -263,7 +263,7 @@ def parse_validators(*pages: object) -> Validators:
     total: int | None = None
     try:
         for page in pages:
-            part = msgspec.convert(page, _ValidatorSet)
+            part = convert(page, _ValidatorSet)
             found += map(_validator, part.validators or ())
             total = total if part.total is None else _int(part.total)
     except msgspec.ValidationError as error:
@@ -287,7 +287,7 @@ def voters_in(result: object) -> set[str]:
         It is not what CometBFT answers.
     """
     try:
-        rounds = msgspec.convert(result, _ConsensusState).round_state.height_vote_set
+        rounds = convert(result, _ConsensusState).round_state.height_vote_set
     except msgspec.ValidationError as error:
         msg = f"not the state of a vote: {error}"
         raise DecodeError(msg) from error
@@ -412,7 +412,7 @@ def _validator(value: _Validator) -> Validator:
 
 def _made(kind: type[R], *fields: object) -> R:
     """Return the record of these fields, whose ranges are checked here."""
-    return msgspec.convert(fields, kind)
+    return convert(fields, kind)
 
 
 def _text(value: str) -> str:
