@@ -31,7 +31,6 @@ from tallystick.ledger.kernel import (
 from tallystick.ledger.state import state_from_rows
 from tallystick.ledger.transaction import (
     check_transaction,
-    parse_transaction,
     transaction_hash,
     verify_signature,
 )
@@ -263,7 +262,7 @@ class Replica:
             taken: list[Transaction] = []
             for wire in candidates:
                 try:
-                    taken.append(parse_transaction(wire, self.kernel.limits))
+                    taken.append(self._parse(wire))
                 except RejectedError as error:
                     self._refuse(transaction_hash(wire), error)
             outcome = self.kernel.propose(self._state, self._head, at, taken)
@@ -388,8 +387,12 @@ class Replica:
         if self.failure:
             raise InvariantError(self.failure)
 
+    def _parse(self, wire: bytes) -> Transaction:
+        """Return a transaction, decoded once for the mempool, the proposal and the block."""
+        return self._mempool.find(transaction_hash(wire)) or self.kernel.parse(wire)
+
     def _check_again(self, wire: bytes) -> None:
-        tx = parse_transaction(wire, self.kernel.limits)
+        tx = self._parse(wire)
         known = self._refused.get(tx.hash)
         if known is not None:
             raise known
@@ -408,9 +411,10 @@ class Replica:
         known = self._executed.get(key)
         if known is not None:
             return known
-        if len(wires) > FEW:
-            self._verify_ahead(wires)
-        outcome = self.kernel.execute(self._state, self._head, at, wires)
+        new = [wire for wire in wires if transaction_hash(wire) not in self._mempool]
+        if len(new) > FEW:  # the mempool's were verified when they came
+            self._verify_ahead(new)
+        outcome = self.kernel.execute(self._state, self._head, at, wires, self._parse)
         self._executed[key] = outcome
         return outcome
 
@@ -426,7 +430,7 @@ class Replica:
         def verify(part: Sequence[bytes]) -> None:
             for wire in part:
                 try:
-                    tx = parse_transaction(wire, self.kernel.limits)
+                    tx = self.kernel.parse(wire)
                 except RejectedError:
                     return  # executing it says why
                 verify_signature(self._state, tx, self.kernel.chain)
