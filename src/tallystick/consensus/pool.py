@@ -54,6 +54,10 @@ class Pool:
         """Return whether a transaction waits."""
         return tx_hash in self._waiting
 
+    def find(self, tx_hash: bytes) -> Transaction | None:
+        """Return a transaction that waits."""
+        return self._waiting.get(tx_hash)
+
     def waiting(self) -> list[Transaction]:
         """Return what waits, in the order it came."""
         return list(self._waiting.values())

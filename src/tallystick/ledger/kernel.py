@@ -29,7 +29,7 @@ from tallystick.ledger.transaction import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 __all__ = [
     "KNOWN",
@@ -142,9 +142,13 @@ class Kernel:
         InvalidTransactionError
             It can be in no block after ``state`` at ``time``.
         """
-        tx = parse_transaction(wire, self.limits)
+        tx = self.parse(wire)
         check_transaction(state, tx, time, self.chain, self.limits)
         return tx
+
+    def parse(self, wire: bytes) -> Transaction:
+        """Decode a transaction; raises as `parse_transaction`."""
+        return parse_transaction(wire, self.limits)
 
     def check_protocol(self, state: State) -> None:
         """Refuse to execute what comes after a state under rules that are not known here.
@@ -208,9 +212,19 @@ class Kernel:
         return outcome
 
     def execute(
-        self, state: State, parent: Header, time: int, transactions: Iterable[bytes]
+        self,
+        state: State,
+        parent: Header,
+        time: int,
+        transactions: Iterable[bytes],
+        parse: Callable[[bytes], Transaction] | None = None,
     ) -> Outcome:
         """Execute what somebody else proposed to follow ``parent``, exactly and in order.
+
+        Parameters
+        ----------
+        parse
+            Decodes as `parse` does, for whoever has decoded most of them before.
 
         Raises
         ------
@@ -219,9 +233,10 @@ class Kernel:
         """
         run = _Run(self, state, parent, time)
         last: tuple[str, int, int] | None = None
+        decoded = parse or self.parse
         for wire in transactions:
             try:
-                tx = parse_transaction(wire, self.limits)
+                tx = decoded(wire)
                 _check_order(last, tx)
                 last = tx.order
                 run.execute(tx, keep_refused=True)

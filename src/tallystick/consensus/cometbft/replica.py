@@ -31,7 +31,6 @@ from tallystick.ledger.kernel import (
 from tallystick.ledger.state import state_from_rows
 from tallystick.ledger.transaction import (
     check_transaction,
-    parse_transaction,
     transaction_hash,
     verify_signature,
 )
@@ -270,7 +269,7 @@ class Replica:
                 tx_hash = transaction_hash(wire)
                 try:
                     if tx_hash not in taken:
-                        taken[tx_hash] = parse_transaction(wire, self.kernel.limits)
+                        taken[tx_hash] = self._parse(wire)
                 except RejectedError as error:
                     self._refuse(tx_hash, error)
             outcome = self.kernel.propose(self._state, self._head, at, taken.values())
@@ -395,8 +394,12 @@ class Replica:
         if self.failure:
             raise InvariantError(self.failure)
 
+    def _parse(self, wire: bytes) -> Transaction:
+        """Return a transaction, decoded once for the mempool, the proposal and the block."""
+        return self._mempool.find(transaction_hash(wire)) or self.kernel.parse(wire)
+
     def _check_again(self, wire: bytes) -> None:
-        tx = parse_transaction(wire, self.kernel.limits)
+        tx = self._parse(wire)
         known = self._refused.get(tx.hash)
         if known is not None:
             raise known
@@ -415,9 +418,10 @@ class Replica:
         known = self._executed.get(key)
         if known is not None:
             return known
-        if len(wires) > FEW:
-            self._verify_ahead(wires)
-        outcome = self.kernel.execute(self._state, self._head, at, wires)
+        new = [wire for wire in wires if transaction_hash(wire) not in self._mempool]
+        if len(new) > FEW:  # the mempool's were verified when they came
+            self._verify_ahead(new)
+        outcome = self.kernel.execute(self._state, self._head, at, wires, self._parse)
         self._executed[key] = outcome
         return outcome
 
@@ -433,7 +437,7 @@ class Replica:
         def verify(part: Sequence[bytes]) -> None:
             for wire in part:
                 try:
-                    tx = parse_transaction(wire, self.kernel.limits)
+                    tx = self.kernel.parse(wire)
                 except RejectedError:
                     return  # executing it says why
                 verify_signature(self._state, tx, self.kernel.chain)

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from tallystick.ledger.collect.rows import NAMES, TASKS
+from tallystick.ledger.collect.rows import NAMES, STAGES, TASKS
 from tallystick.ledger.kernel import Kernel
 from tallystick.mechanisms.records import ROUND
 
 if TYPE_CHECKING:
     from tallystick.consensus.engine import Engine
+    from tallystick.ledger.collect.rows import TaskRow
+    from tallystick.ledger.state import State
 
 __all__ = ["RoundCost", "round_costs"]
 
@@ -30,12 +32,16 @@ class RoundCost:
         Those of them that hold transactions.
     transactions
         All of theirs.
+    sequential
+        Those after which somebody owes something new: a window was shut or opened. Fewer are not
+        possible, however fast everybody is.
     """
 
     seconds: float
     blocks: int
     full: int
     transactions: int
+    sequential: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,8 @@ def round_costs(engine: Engine, name: str) -> tuple[RoundCost, ...]:
     began: dict[int, _Mark] = {}
     ended: _Mark | None = None
     held: list[int] = [0]  # transactions by height
+    turned: list[bool] = [False]  # whether somebody owes something new after it
+    before: object = None
     for block in engine.blocks(1):
         outcome = kernel.apply(state, head, block)
         state.commit(outcome.changes)
@@ -63,15 +71,27 @@ def round_costs(engine: Engine, name: str) -> tuple[RoundCost, ...]:
             began.setdefault(row.round, mark)
         elif row is not None and began and ended is None:
             ended = mark
+        windows = _windows(state, row)
+        turned.append(windows != before)
+        before = windows
     marks = [began[number] for number in sorted(began)] + ([ended] if ended else [])
-    return tuple(_cost(first, last, held) for first, last in pairwise(marks))
+    return tuple(_cost(first, last, held, turned) for first, last in pairwise(marks))
 
 
-def _cost(first: _Mark, last: _Mark, held: list[int]) -> RoundCost:
+def _windows(state: State, row: TaskRow | None) -> object:
+    """Return what is open in a task: where everybody's next duty comes from."""
+    if row is None:
+        return None
+    stages = [state.get(STAGES, key) for key in row.open]
+    return row.phase, row.round, [(stage.key, stage.window) for stage in stages if stage]
+
+
+def _cost(first: _Mark, last: _Mark, held: list[int], turned: list[bool]) -> RoundCost:
     counts = held[first.height + 1 : last.height + 1]
     return RoundCost(
         seconds=(last.time - first.time) / 1000,
         blocks=len(counts),
         full=sum(count > 0 for count in counts),
         transactions=sum(counts),
+        sequential=sum(turned[first.height + 1 : last.height + 1]),
     )

@@ -22,9 +22,9 @@ def executions(replica, monkeypatch):
     """Return the times of the blocks that were executed because somebody else proposed them."""
     times, execute = [], replica.kernel.execute
 
-    def count(state, parent, time, wires):
+    def count(state, parent, time, *rest):
         times.append(time)
-        return execute(state, parent, time, wires)
+        return execute(state, parent, time, *rest)
 
     monkeypatch.setattr(replica.kernel, "execute", count)
     return times
@@ -152,6 +152,23 @@ def test_its_own_proposal_is_not_executed_again(world, replica, executions, pay)
 
     assert executions == []
     assert replica.head == world.head
+
+
+def test_what_is_in_the_mempool_is_decoded_once(world, replica, pay, monkeypatch):
+    decoded, parse = [], kernel_module.parse_transaction
+
+    def count(wire, limits):
+        decoded.append(wire)
+        return parse(wire, limits)
+
+    monkeypatch.setattr(kernel_module, "parse_transaction", count)
+    known, new = pay(), pay("charlie")
+    assert replica.check(known.wire) is None
+    chosen = replica.propose(world.now, wires_of(known, new))
+    assert replica.refusal(1, world.now + 1, chosen) == ""
+    assert replica.check(known.wire, again=True) is None
+
+    assert decoded == [known.wire, new.wire, new.wire]
 
 
 def test_another_time_or_another_block_of_the_same_height_is_executed(
