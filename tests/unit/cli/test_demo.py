@@ -66,7 +66,6 @@ def test_the_list_names_every_recipe(tally):
         (["--target", "x"], "target"),
         (["--partition", "odd"], "odd"),
         (["--members", "1"], "members"),
-        (["--network"], "network"),
     ],
 )
 def test_what_does_not_fit_is_bad_input_that_names_it(tally, options, named):

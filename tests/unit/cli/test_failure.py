@@ -64,7 +64,6 @@ WRONG = [
     ["bench", "ledger", "--rule", "aggregate/mean/1"],
     ["bench", "proofs", "--members", "5"],
     ["bench", "ledger", "--repeat", "0"],
-    ["demo", "--network"],
     ["demo", "--seeds", "3"],
 ]
 

@@ -8,6 +8,7 @@ CometBFT v0.39, ``rpc/openapi/openapi.yaml`` and ``rpc/jsonrpc``.
 from __future__ import annotations
 
 import http.client
+import threading
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -48,6 +49,7 @@ class CometRpc:
             parts.hostname or "", parts.port, timeout=timeout_seconds
         )
         self._number = 0
+        self._lock = threading.Lock()  # one call at a time
 
     def close(self) -> None:
         """Hang up."""
@@ -102,14 +104,9 @@ class CometRpc:
 
     def _ask(self, calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
         asked = msgspec.json.encode(calls if len(calls) > 1 else calls[0])
-        is_kept = self._connection.sock is not None  # CometBFT hangs up on whoever is silent
         try:
-            try:
-                said = self._post(asked)
-            except ConnectionError:
-                if not is_kept:
-                    raise
-                said = self._post(asked)
+            with self._lock:
+                said = self._post_again(asked)
         except (OSError, http.client.HTTPException) as error:
             msg = f"CometBFT does not answer: {str(error) or type(error).__name__}"
             raise UnavailableError(msg) from error
@@ -125,6 +122,16 @@ class CometRpc:
             msg = f"CometBFT answers {len(found)} of {len(calls)} calls: {why}"
             raise DecodeError(msg)
         return found
+
+    def _post_again(self, content: bytes) -> object:
+        """Post on the kept connection, or on a new one if that was given up."""
+        is_kept = self._connection.sock is not None  # CometBFT hangs up on whoever is silent
+        try:
+            return self._post(content)
+        except ConnectionError:
+            if not is_kept:
+                raise
+            return self._post(content)
 
     def _post(self, content: bytes) -> object:
         headers = {"Content-Type": "application/json"}

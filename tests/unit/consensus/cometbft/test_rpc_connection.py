@@ -22,12 +22,11 @@ def served(answer):
 
         def do_POST(self):
             asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            data = answer(asked)
+            data, self.close_connection = answer(asked), bool(hang_up)
             self.send_response(200)
             self.send_header("content-length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
-            self.close_connection = bool(hang_up)
 
         def log_message(self, *_):
             pass
