@@ -103,11 +103,15 @@ class Consortium:
 
     def __enter__(self) -> Self:
         """Start every node; return once all of them have the first block."""
-        for name in self.names:
-            self._spawn(name)
-        for name in self.names:
-            self._listen(name)
-        self.wait_for_height(1)
+        try:
+            for name in self.names:
+                self._spawn(name)
+            for name in self.names:
+                self._listen(name)
+            self.wait_for_height(1)
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(
@@ -117,10 +121,7 @@ class Consortium:
         trace: TracebackType | None,
     ) -> None:
         """End every node."""
-        for name in list(self._processes):
-            self._processes[name].terminate()
-        for name in list(self._processes):
-            self.stop(name)
+        self._end()
 
     def home(self, name: str) -> Path:
         """Return a member's folder: its keys, and what it keeps of its tasks."""
@@ -159,6 +160,12 @@ class Consortium:
         self._spawn(name)
         if wait:
             self._listen(name)
+
+    def _end(self) -> None:
+        for process in self._processes.values():
+            process.terminate()
+        for name in list(self._processes):
+            self.stop(name)
 
     def _spawn(self, name: str) -> None:
         folder = self.node(name)
