@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from tallystick.ledger.kernel import Outcome
     from tallystick.ledger.receipt import Receipt
     from tallystick.ledger.state import State
+    from tallystick.ledger.transaction import Transaction
     from tallystick.storage.sqlite import LedgerStore
 
 __all__ = ["Decided", "Replica", "receipt_hash"]
