@@ -16,6 +16,7 @@ from tallystick.consensus.client import Signer
 from tallystick.consensus.wire import API, blocks_in
 from tallystick.errors import DecodeError, UnavailableError
 from tallystick.federation.key_file import load_keyring
+from tallystick.lab.pilot import COMMAND
 from tallystick.ledger.block import header_hash
 from tallystick.ledger.collect.notes import Shut
 from tallystick.ledger.collect.rows import NAMES as TASKS_BY_NAME
@@ -71,9 +72,9 @@ def row_of(consortium, task, name=NAMES[0]):
 class Members:
     """Members' processes in a task, each at its own node; one that is lost starts again."""
 
-    def __init__(self, consortium, task, names=NAMES, urls=None, **arguments):
+    def __init__(self, consortium, task, names=NAMES, urls=None, program=COMMAND, **arguments):
         self.consortium, self.task, self.names = consortium, task, names
-        self.urls = urls or {}
+        self.urls, self.program = urls or {}, program
         given = [f"{key}={value}" for key, value in arguments.items()]
         self.settings = [part for text in given for part in ("--set", text)]
         self.running, self.done, self.kills = {}, set(), Counter()
@@ -95,8 +96,8 @@ class Members:
     def start(self, name):
         arguments = ("--trainer", SITE, "--set", f"name={name}", *self.settings, "--verbose")
         command = self.consortium.join_command(name, self.task, *arguments)
-        at = command.index("join") + 1
-        command = (*command[:at], *self.urls.get(name, command[at : at + 1]), *command[at + 1 :])
+        url, *rest = command[command.index("join") + 1 :]
+        command = (*self.program, "join", *self.urls.get(name, [url]), *rest)
         with self.log(name).open("ab") as log:
             self.running[name] = subprocess.Popen(
                 command, stdout=log, stderr=log, env=environment()

@@ -4,6 +4,7 @@ import sys
 
 from tallystick.consensus.cometbft import abci_pb2 as abci
 from tallystick.consensus.cometbft.application import Application
+from tallystick.ledger import kernel
 from tallystick.node import application
 
 
@@ -23,7 +24,12 @@ def invalid_blocks():
     Application._prepare_proposal = propose
 
 
-TRICKS = {"invalid-blocks": invalid_blocks}
+def next_protocol():
+    """Know the protocol's next version, which is the same in all but its number."""
+    kernel.KNOWN |= {2}
+
+
+TRICKS = {"invalid-blocks": invalid_blocks, "next-protocol": next_protocol}
 
 if __name__ == "__main__":
     TRICKS[sys.argv.pop(1)]()
