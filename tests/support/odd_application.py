@@ -5,7 +5,7 @@ import sys
 from tallystick.consensus.cometbft import abci_pb2 as abci
 from tallystick.consensus.cometbft.application import Application
 from tallystick.ledger import kernel
-from tallystick.node import application
+from tallystick.node import application, loneliness
 
 
 def invalid_blocks():
@@ -29,7 +29,16 @@ def next_protocol():
     kernel.KNOWN |= {2}
 
 
-TRICKS = {"invalid-blocks": invalid_blocks, "next-protocol": next_protocol}
+def impatience():
+    """Start anew sooner than others when nobody is connected."""
+    loneliness.PATIENCE_SECONDS = 4.0
+
+
+TRICKS = {
+    "invalid-blocks": invalid_blocks,
+    "next-protocol": next_protocol,
+    "impatience": impatience,
+}
 
 if __name__ == "__main__":
     TRICKS[sys.argv.pop(1)]()

@@ -22,13 +22,22 @@ from msgspec import structs
 from tallystick.consensus.solo import Solo
 from tallystick.errors import UnavailableError
 from tallystick.federation.acting import Acting
-from tallystick.federation.founding import trial_network
-from tallystick.federation.network_folder import GENESIS, plan_settings, read_genesis, write_network
+from tallystick.federation.card import make_card, save_card
+from tallystick.federation.founding import trial_keyring, trial_network
+from tallystick.federation.key_file import save_keyring
+from tallystick.federation.network_folder import (
+    GENESIS,
+    SETTINGS,
+    plan_settings,
+    read_genesis,
+    write_network,
+)
 from tallystick.federation.proposing import propose
 from tallystick.lab.pilot import COMMAND
 from tallystick.node.engine import APPLICATION, COMETBFT
 from tallystick.node.home import init_home
 from tallystick.node.processes import process_states
+from tallystick.storage.files import write_new
 from tallystick.storage.sqlite import LedgerStore
 
 if TYPE_CHECKING:
@@ -84,6 +93,7 @@ class Consortium:
         self.folder = folder
         self.names = list(names)
         self.guests = list(guests)
+        self._seed, self._settings = seed, settings
         self._network = folder / "network"
         if not (self._network / GENESIS).exists():
             made = trial_network((*names, *guests), seed, engine="cometbft")
@@ -143,6 +153,23 @@ class Consortium:
         process = self._processes.get(name)
         pids = {each: found[each].pid for each in (APPLICATION, COMETBFT) if each in found}
         return {"node": 0 if process is None else process.pid, **pids}
+
+    def add(self, name: str) -> Path:
+        """Make a newcomer's folder and its node, which knows those that run; return its card.
+
+        It is a member once the others have admitted it, and its node runs once it is started.
+        """
+        keyring = trial_keyring(self._seed, name)
+        save_keyring(self.home(name), keyring)
+        card = self.home(name) / f"{name}.card"
+        save_card(card, make_card(keyring))
+        settings = plan_settings((name,), {}, free_ports(1))[name]
+        settings = replace(settings, p2p_port=settings.port + P2P_OFFSET, **self._settings)
+        write_new(self.home(name) / SETTINGS, settings.to_toml().encode())
+        urls = [self.url(each) for each in self.names]
+        init_home(self.node(name), self._network, self.home(name), urls)
+        self.names.append(name)
+        return card
 
     def start(self, name: str, *, wait: bool = True) -> None:
         """Start a node.

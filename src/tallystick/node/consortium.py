@@ -28,6 +28,7 @@ from tallystick.node.catching_up import Backfill, find_snapshot
 from tallystick.node.engine import write_engine
 from tallystick.node.gate import Gate, Limits
 from tallystick.node.home import BLOBS, LEDGER, Given, Home, open_folder, open_shelf
+from tallystick.node.loneliness import Loneliness
 from tallystick.node.metrics import Metrics
 from tallystick.node.relay import Relay
 from tallystick.node.replication import Replicator
@@ -168,6 +169,10 @@ class _Node:
         )
         server = Server(application, self._meeting.socket)
         opened.callback(server.close)
+        if given.settings.peers:
+            loneliness = Loneliness(self._connect)
+            opened.callback(loneliness.stop)
+            loneliness.start()
 
     def _connect(self) -> CometRpc:
         return CometRpc(self._meeting.rpc_url)
