@@ -86,6 +86,7 @@ class Outbox:
                 self._least = max(self._least, waiting.nonce)
             if not isinstance(outcome, Receipt) or outcome.code:
                 self._refused.update(waiting.marks)
+                self._tell(waiting, outcome)
         if len(self._refused) > MOST_REMEMBERED:
             self._refused.clear()
         last = last_nonce(self._engine.state, self._identity.member, self._identity.key)
@@ -146,6 +147,15 @@ class Outbox:
             self._nonce = nonce
             self._waiting[tx.hash] = _Waiting(tx.wire, said, head.height, nonce)
         return tx.hash
+
+    def _tell(self, waiting: _Waiting, outcome: Receipt | RejectedError | None) -> None:
+        """Log why something was refused, louder when it is not said again."""
+        why = f"code {outcome.code}" if isinstance(outcome, Receipt) else outcome
+        for mark in waiting.marks:
+            if self._refused[mark] >= MOST_ATTEMPTS:
+                LOG.warning("%s gives up, refused too often: %s", self._identity.member, why)
+                return
+        LOG.info("%s: refused: %s", self._identity.member, why or "no block can hold it any more")
 
     def _still_waits(self, waiting: _Waiting) -> bool:
         """Whether it can still be in a block; an engine that forgot it gets it again."""
