@@ -95,8 +95,10 @@ def test_logs_are_for_people_or_for_machines(capsys):
         log_to_stderr(as_json=False)
         logger.info("block %d", 8)
     finally:
-        package = logging.getLogger("tallystick")
-        package.handlers, package.propagate = [], True
+        for name in ("tallystick", "uvicorn.error"):
+            package = logging.getLogger(name)
+            package.handlers, package.propagate = [], True
+            package.setLevel(logging.NOTSET)
     machines, people = capsys.readouterr().err.splitlines()
 
     assert json.loads(machines)["message"] == "block 7"

@@ -218,8 +218,10 @@ def test_strange_headers_change_nothing(shared):
     assert shared.loop.run_until_complete(ask()).status == 200
 
 
-def test_what_an_attacker_writes_is_one_line_of_the_log(shared, caplog):
-    with caplog.at_level(logging.DEBUG):
+def test_what_an_attacker_writes_is_one_line_of_the_log(shared, caplog, monkeypatch):
+    # Whatever a test before made of the package's log.
+    monkeypatch.setattr(logging.getLogger("tallystick"), "propagate", True)
+    with caplog.at_level(logging.DEBUG, logger="tallystick"):
         for target in ("/v1/status?a=\nfake", "/v1/\r\nfake", "/v1/receipts/%0a\nfake"):
             shared.ask("GET", target, signed=False, headers={"x": "\nfake"})
 

@@ -162,13 +162,13 @@ def measure_network(
 def _of_rounds(costs: Sequence[RoundCost], facts: Mapping[str, Any]) -> list[Measure]:
     blocks = tuple(float(cost.blocks) for cost in costs)
     full = tuple(float(cost.full) for cost in costs)
-    sequential = tuple(float(cost.sequential) for cost in costs)
+    steps = tuple(float(cost.steps) for cost in costs)
     transactions = tuple(float(cost.transactions) for cost in costs)
     return [
         Measure("seconds_per_round", "s", tuple(cost.seconds for cost in costs), facts),
         Measure("blocks_per_round", "", blocks, facts),
         Measure("full_blocks_per_round", "", full, facts),
-        Measure("sequential_blocks_per_round", "", sequential, facts),
+        Measure("sequential_blocks_per_round", "", steps, facts),
         Measure("transactions_per_round", "", transactions, facts),
     ]
 

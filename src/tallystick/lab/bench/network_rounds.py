@@ -6,16 +6,20 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from tallystick.ledger.collect.rows import NAMES, STAGES, TASKS
+from tallystick.ledger.collect.rows import NAMES, TASKS
 from tallystick.ledger.kernel import Kernel
+from tallystick.ledger.messages import Collect, Open
 from tallystick.mechanisms.records import ROUND
 
 if TYPE_CHECKING:
-    from tallystick.consensus.engine import Engine
-    from tallystick.ledger.collect.rows import TaskRow
-    from tallystick.ledger.state import State
+    from collections.abc import Iterable, Sequence
 
-__all__ = ["RoundCost", "round_costs"]
+    from tallystick.consensus.engine import Engine
+    from tallystick.ledger.messages import Message
+
+__all__ = ["RoundCost", "count_steps", "round_costs"]
+
+Step = frozenset[tuple[str, str]]  # what is said together: stages, each with a kind of record
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +34,18 @@ class RoundCost:
         How many came after the one that began it, the last one counted.
     full
         Those of them that hold transactions.
+    steps
+        How many it cannot do without, however fast everybody is: each kind of record answers a
+        block with those before it, but for what is said together.
     transactions
         All of theirs.
-    sequential
-        Those after which somebody owes something new: a window was shut or opened. Fewer are not
-        possible, however fast everybody is.
     """
 
     seconds: float
     blocks: int
     full: int
+    steps: int
     transactions: int
-    sequential: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +60,12 @@ def round_costs(engine: Engine, name: str) -> tuple[RoundCost, ...]:
     state, head = kernel.found()
     began: dict[int, _Mark] = {}
     ended: _Mark | None = None
-    held: list[int] = [0]  # transactions by height
-    turned: list[bool] = [False]  # whether somebody owes something new after it
-    before: object = None
+    said: list[list[Step]] = [[]]  # by height, for each transaction
     for block in engine.blocks(1):
         outcome = kernel.apply(state, head, block)
         state.commit(outcome.changes)
         head = outcome.header
-        held.append(len(outcome.transactions))
+        said.append([_step(tx.body.message) for tx in outcome.transactions])
         mark = _Mark(head.height, head.time)
         task = state.get(NAMES, name)
         row = None if task is None else state.get(TASKS, task)
@@ -71,27 +73,42 @@ def round_costs(engine: Engine, name: str) -> tuple[RoundCost, ...]:
             began.setdefault(row.round, mark)
         elif row is not None and began and ended is None:
             ended = mark
-        windows = _windows(state, row)
-        turned.append(windows != before)
-        before = windows
     marks = [began[number] for number in sorted(began)] + ([ended] if ended else [])
-    return tuple(_cost(first, last, held, turned) for first, last in pairwise(marks))
+    return tuple(_cost(first, last, said) for first, last in pairwise(marks))
 
 
-def _windows(state: State, row: TaskRow | None) -> object:
-    """Return what is open in a task: where everybody's next duty comes from."""
-    if row is None:
-        return None
-    stages = [state.get(STAGES, key) for key in row.open]
-    return row.phase, row.round, [(stage.key, stage.window) for stage in stages if stage]
+def count_steps(said: Iterable[Step]) -> int:
+    """Return into how many groups transactions fall where those that share something are one.
+
+    Examples
+    --------
+    >>> both = frozenset({("update", "Opinion"), ("screen", "Attestation")})
+    >>> one = frozenset({("screen", "Attestation")})
+    >>> count_steps([both, one, frozenset({("screen", "Open")})])
+    2
+    """
+    groups: list[Step] = []
+    for step in said:
+        apart = [group for group in groups if not group & step]
+        together = step.union(*(group for group in groups if group & step))
+        groups = [*apart, together] if together else apart
+    return len(groups)
 
 
-def _cost(first: _Mark, last: _Mark, held: list[int], turned: list[bool]) -> RoundCost:
-    counts = held[first.height + 1 : last.height + 1]
+def _step(message: Message) -> Step:
+    if isinstance(message, Collect):
+        return frozenset((each.stage, type(each.record).__name__) for each in message.entries)
+    if isinstance(message, Open):
+        return frozenset((each.stage, "Open") for each in message.openings)
+    return frozenset()
+
+
+def _cost(first: _Mark, last: _Mark, said: Sequence[list[Step]]) -> RoundCost:
+    blocks = said[first.height + 1 : last.height + 1]
     return RoundCost(
         seconds=(last.time - first.time) / 1000,
-        blocks=len(counts),
-        full=sum(count > 0 for count in counts),
-        transactions=sum(counts),
-        sequential=sum(turned[first.height + 1 : last.height + 1]),
+        blocks=len(blocks),
+        full=sum(bool(steps) for steps in blocks),
+        steps=count_steps(step for steps in blocks for step in steps),
+        transactions=sum(map(len, blocks)),
     )
