@@ -111,7 +111,7 @@ def test_a_protocol_goes_up_at_its_height_and_who_did_not_come_along_waits(tmp_p
         next_protocol()
         task = ts.Task(name="after", recipe="standard", rounds=1)
         consortium.propose(task, Site(NAMES[0]).initial_parameters())
-        with Members(consortium, "after", program=NEW) as members:
+        with Members(consortium, "after", programs=dict.fromkeys(NAMES, NEW)) as members:
             ended = [members.running[name].wait(90) for name in NAMES]
         until(lambda: len(set(heights(consortium).values())) == 1, what="one height")
         after = {name: status_of(consortium, name) for name in NAMES}

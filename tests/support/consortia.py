@@ -72,9 +72,9 @@ def row_of(consortium, task, name=NAMES[0]):
 class Members:
     """Members' processes in a task, each at its own node; one that is lost starts again."""
 
-    def __init__(self, consortium, task, names=NAMES, urls=None, program=COMMAND, **arguments):
+    def __init__(self, consortium, task, names=NAMES, urls=None, programs=None, **arguments):
         self.consortium, self.task, self.names = consortium, task, names
-        self.urls, self.program = urls or {}, program
+        self.urls, self.programs = urls or {}, programs or {}
         given = [f"{key}={value}" for key, value in arguments.items()]
         self.settings = [part for text in given for part in ("--set", text)]
         self.running, self.done, self.kills = {}, set(), Counter()
@@ -97,7 +97,8 @@ class Members:
         arguments = ("--trainer", SITE, "--set", f"name={name}", *self.settings, "--verbose")
         command = self.consortium.join_command(name, self.task, *arguments)
         url, *rest = command[command.index("join") + 1 :]
-        command = (*self.program, "join", *self.urls.get(name, [url]), *rest)
+        program = self.programs.get(name, COMMAND)
+        command = (*program, "join", *self.urls.get(name, [url]), *rest)
         with self.log(name).open("ab") as log:
             self.running[name] = subprocess.Popen(
                 command, stdout=log, stderr=log, env=environment()

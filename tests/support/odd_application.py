@@ -2,10 +2,17 @@
 
 import sys
 
+from msgspec import structs
+
+from tallystick.codec import encode
 from tallystick.consensus.cometbft import abci_pb2 as abci
 from tallystick.consensus.cometbft.application import Application
+from tallystick.consensus.wire import blocks_in, frame
 from tallystick.ledger import kernel
-from tallystick.node import application, loneliness
+from tallystick.node import application, blob_routes, loneliness
+from tallystick.node.gate import HttpError
+from tallystick.node.relay import Relay
+from tallystick.node.replication import Replicator
 
 
 def invalid_blocks():
@@ -34,10 +41,53 @@ def impatience():
     loneliness.PATIENCE_SECONDS = 4.0
 
 
+def wrong_bytes():
+    """Serve every blob with its first byte changed."""
+    count_well = blob_routes._counted
+
+    def count(*arguments):
+        for number, piece in enumerate(count_well(*arguments)):
+            yield piece if number else bytes([piece[0] ^ 1, *piece[1:]])
+
+    blob_routes._counted = count
+
+
+def false_blocks():
+    """Show blocks without their last transaction."""
+    show_well = Relay.framed
+
+    def show(self, start, most):
+        blocks = blocks_in(show_well(self, start, most))
+        return b"".join(
+            frame(encode(structs.replace(block, transactions=block.transactions[:-1])))
+            for block in blocks
+        )
+
+    Relay.framed = show
+
+
+def withholding():
+    """Keep for one's own organisation what its members upload."""
+    find_well = blob_routes._find
+
+    async def find(service, request):
+        found = await find_well(service, request)
+        visitor = found[2]
+        if visitor.is_node or visitor.member != service.replicator.member:
+            raise HttpError(404, "no-such-blob", "it is not here", offset=0)
+        return found
+
+    blob_routes._find = find
+    Replicator._give = lambda *_: None
+
+
 TRICKS = {
     "invalid-blocks": invalid_blocks,
     "next-protocol": next_protocol,
     "impatience": impatience,
+    "wrong-bytes": wrong_bytes,
+    "false-blocks": false_blocks,
+    "withholding": withholding,
 }
 
 if __name__ == "__main__":
