@@ -32,6 +32,7 @@ TESTS = Path(__file__).parents[1]
 SITE = "support.pilot_site:Site"
 NAMES = ("east", "north", "south", "west")
 OWNER = 0  # the index of a founder's key
+FINAL_SECONDS = 120.0  # until a transfer that was acknowledged counts as lost
 GONE = (httpx.HTTPError, DecodeError)
 
 
@@ -235,7 +236,7 @@ class Payer:
     def _pay(self, client, tx):
         """See a transfer through: none with a higher nonce before this one is final."""
         started = time.monotonic()
-        while tx.hash not in self.receipts:
+        while tx.hash not in self.receipts and time.monotonic() - started < FINAL_SECONDS:
             try:
                 answer = self.send(client, tx, self._url)
                 if answer.is_success:
