@@ -70,12 +70,14 @@ slow: .venv/.ready ## run the tests that take longer
 pilot: .venv/.ready ## run pilots of several processes: the guide, chaos, lying nodes
 	$(BIN)/pytest -q -n $(WORKERS) -m 'network and not gpu' --ignore tests/consortium tests
 
+# Which; CI runs the walk through the guide and the changes of membership.
+CONSORTIUM ?= tests/consortium tests/unit/node/test_engine.py
+
 # The tests need CometBFT. It is built here where there is none yet; on a machine where it cannot be
 # built, nothing of it is tested, and that is said.
 consortium: .venv/.ready ## run consortia of nodes under CometBFT, which takes Go or a CometBFT
 	@if $(BIN)/tally network engine || $(BIN)/tally network engine --install; then \
-		$(BIN)/pytest -q -m network --ignore tests/consortium/test_chaos.py \
-			tests/consortium tests/unit/node/test_engine.py; \
+		$(BIN)/pytest -q -m network --ignore tests/consortium/test_chaos.py $(CONSORTIUM); \
 	else \
 		status=$$?; test $$status -eq 3 || exit $$status; \
 		echo "**** SKIPPED: no consortium was tested, since there is no CometBFT (above: why). ****"; \
