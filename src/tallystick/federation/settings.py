@@ -133,7 +133,7 @@ class NodeSettings:
     p2p_host: str = "127.0.0.1"
     p2p_port: int = BASE_PORT + P2P_OFFSET
     engine_port: int = 0
-    commit_milliseconds: int = 200
+    commit_milliseconds: int = 100
     heartbeat_milliseconds: int = 5000
     peers: tuple[str, ...] = ()
     nodes: tuple[str, ...] = ()

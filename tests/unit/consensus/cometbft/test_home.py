@@ -145,6 +145,7 @@ def test_the_configuration_says_what_was_set(tmp_path):
     assert found["p2p"]["unconditional_peer_ids"] == "aa,bb"
     assert found["consensus"]["timeout_commit"] == "6ms"
     assert found["consensus"]["create_empty_blocks_interval"] == "7ms"
+    assert found["consensus"]["peer_gossip_sleep_duration"] == "20ms"
     assert found["instrumentation"]["prometheus_listen_addr"] == "127.0.0.1:5"
     assert found["statesync"] == {
         "enable": True,
