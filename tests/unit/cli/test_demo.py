@@ -73,3 +73,21 @@ def test_what_does_not_fit_is_bad_input_that_names_it(tally, options, named):
 
     assert ran.status == 2
     assert named in ran.error["message"]
+
+
+def test_a_demo_on_nodes_without_cometbft_names_what_installs_it(tally, tmp_path, monkeypatch):
+    monkeypatch.delenv("TALLY_COMETBFT", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    ran = tally("demo", "standard", "--network", "--out", tmp_path / "out", "--json")
+
+    assert ran.status == 3
+    assert "tally network engine --install" in ran.document["error"]["hint"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_played_on_nodes_is_bad_input(tally):
+    assert tally("demo", "standard", "--network", "--full").status == 2
+    private = tally("demo", "learningchain", "--network", "--json")
+    assert private.status == 2
+    assert "privacy budgets" in private.document["error"]["message"]

@@ -98,13 +98,13 @@ def _run_on_network(world: World, options: DemoOptions, task: Task) -> Story:
 
 def _check_able(world: World, task: Task) -> None:
     """Refuse what cannot be run on a network before anything is started."""
-    find_binary()
     if len(world.members) < NODES:
-        msg = f"--network needs {NODES} members, each with a node, and there are "
-        raise ConfigError(msg + str(len(world.members)), hint="use more --members")
+        msg = f"{len(world.members)} members, and --network needs {NODES} that have a node"
+        raise ConfigError(msg, hint="use more --members")
     if budget_of(task) is not None:
         msg = f"the demo of '{world.recipe}' spends privacy budgets, and runs in one process alone"
         raise ConfigError(msg, hint="leave --network out")
+    find_binary()
 
 
 class _Progress:
