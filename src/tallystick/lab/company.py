@@ -19,7 +19,6 @@ from tallystick.federation.acting import MEMBER
 from tallystick.federation.approving import BLOBS
 from tallystick.federation.conduct import HONEST
 from tallystick.federation.courier import Courier
-from tallystick.federation.foresight import FoldCache
 from tallystick.federation.habits import Habits
 from tallystick.federation.key_file import load_keyring
 from tallystick.federation.member import Member
@@ -156,12 +155,11 @@ class Company:
         self._bell = threading.Event()
         self._members: dict[str, Member] = {}  # for those who conspire to look at
         self.players: dict[str, Player] = {}
-        folds, dishonest = FoldCache(), frozenset(conduct)
+        dishonest = frozenset(conduct)
         with ExitStack() as opened:
             for name, trainer in sorted(trainers.items()):
                 habits = Habits(
                     conduct=conduct.get(name, HONEST),
-                    cache=folds,
                     allies=dishonest if name in dishonest else frozenset(),
                     peers=self._members if name in dishonest else {},
                     only=task,
