@@ -14,20 +14,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from tallystick.codec import decode, encode
+from tallystick.consensus.awaited import Awaited, word_in
 from tallystick.consensus.client import RefusedError, number_of
 from tallystick.consensus.engine import RetryLaterError
-from tallystick.consensus.finality import check_final, check_twin, node_keys, orderers
+from tallystick.consensus.finality import check_final, check_twin, orderers
 from tallystick.consensus.installed import check_installed
 from tallystick.consensus.solo import open_ledger
 from tallystick.consensus.wire import (
     API,
     HEIGHT_HEADER,
     TIME_HEADER,
-    Acknowledgement,
     SealedHeader,
     Sighting,
     blocks_in,
-    is_acknowledged,
 )
 from tallystick.consensus.witness import LyingNodeError
 from tallystick.errors import (
@@ -57,8 +56,6 @@ __all__ = ["Asked", "Remote"]
 
 LOG = logging.getLogger(__name__)
 SIGHTING_SECONDS = 10.0  # between two looks at what others were shown
-DROPPED_BLOCKS, DROPPED_SECONDS = 20, 30.0  # until silence about a transaction is a lie
-MOST_SENT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +65,6 @@ class Asked:
     answer: Answer
     height: int
     shown: int  # the highest block this node had shown
-
-
-@dataclass(slots=True)
-class _Sent:
-    """A transaction on its way, and the node's word that it has it."""
-
-    tx: Transaction
-    url: str
-    height: int
-    at: float
-    word: tuple[Acknowledgement, bytes] | None = None
 
 
 class Remote:
@@ -125,7 +111,7 @@ class Remote:
         self._seal = b""  # of the head; empty at genesis
         for block in store.blocks(max(1, self._head.height)):
             self._seal = block.evidence
-        self._sent: dict[bytes, _Sent] = {}
+        self._awaited = Awaited(self.genesis, client, witness)
         self._shown: dict[str, int] = {}  # the highest block each node showed
         self._said = 0  # the newest block there is, as a node said last
         self._looked = 0.0
@@ -229,7 +215,7 @@ class Remote:
         tx = self.kernel.check(self._state, wire, self.now)
         try:
             answer = self._client.ask("POST", f"{API}/transactions", wire, signed=True)
-            word = self._word_in(answer.document(), tx.hash)
+            word = word_in(answer.document(), tx.hash, self._state, self.genesis, self.kernel.chain)
         except RefusedError as error:
             # It checks out here, so the node is ahead of us, or lies: the next blocks tell.
             msg = f"the node refuses what is in order here: {error}"
@@ -238,14 +224,7 @@ class Remote:
             raise
         except UnavailableError as error:
             raise RetryLaterError(str(error), hint=error.hint) from error
-        known = self._sent.get(tx.hash)
-        if known is None:
-            if len(self._sent) >= MOST_SENT:
-                del self._sent[next(iter(self._sent))]
-            known = _Sent(tx, answer.url, self._head.height, time.monotonic())
-            self._sent[tx.hash] = known
-        if known.word is None and word is not None:
-            known.url, known.word = answer.url, word
+        self._awaited.add(tx, answer.url, self._head.height, word)
         return tx.hash
 
     def foresee(self, wire: bytes) -> RejectedError | None:
@@ -264,16 +243,16 @@ class Remote:
         """See `Engine.outcome`; whether it is refused is found out here, not asked."""
         found = self._store.receipt(tx_hash)
         if found is not None:
-            self._sent.pop(tx_hash, None)
+            self._awaited.forget(tx_hash)
             return found[1]
-        sent = self._sent.get(tx_hash)
+        sent = self._awaited.find(tx_hash)
         if sent is None or sent.height == self._head.height:
             return None
         refused = self._refusal_of(sent.tx)
         if refused is not None:
-            del self._sent[tx_hash]
+            self._awaited.forget(tx_hash)
             return refused
-        self._check_dropped(sent)
+        self._awaited.check_dropped(sent, SealedHeader(self._head, self._seal))
         return None
 
     def blocks(self, start: int = 1) -> Iterator[Block]:
@@ -427,52 +406,9 @@ class Remote:
                 continue
             self._check_twin(answer.url, sighting.seen, sighting.member)
 
-    def _word_in(
-        self, document: dict[str, object], tx_hash: bytes
-    ) -> tuple[Acknowledgement, bytes] | None:
-        """Return the node's acknowledgement if it is the sealer's, who can be held to it."""
-        try:
-            word = decode(Acknowledgement, bytes.fromhex(str(document["acknowledgement"])))
-            signature = bytes.fromhex(str(document["signature"]))
-        except (KeyError, ValueError, DecodeError):
-            return None
-        publics = node_keys(self._state, self.genesis)
-        chain = self.kernel.chain
-        signed = any(is_acknowledged(word, signature, public, chain) for public in publics)
-        return (word, signature) if signed and word.tx == tx_hash else None
-
     def _refusal_of(self, tx: Transaction) -> RejectedError | None:
         """Return why no block can hold the transaction now, `None` if one could."""
         outcome = self.kernel.propose(self._state, self._head, self.now, [tx])
         for _, error in outcome.refused:
             return None if isinstance(error, ShareExceededError) else error
         return None
-
-    def _check_dropped(self, sent: _Sent) -> None:
-        """Name a node that took a transaction and leaves it out of block after block."""
-        blocks = self._head.height - sent.height
-        waited = time.monotonic() - sent.at
-        if blocks < DROPPED_BLOCKS or waited < DROPPED_SECONDS:
-            return
-        order = sent.tx.order
-        if any(
-            each.tx.order[:2] == order[:2] and each.tx.order < order for each in self._sent.values()
-        ):
-            return  # it waits for an earlier one of the same sender, perhaps rightly
-        if self.genesis.engine != "solo":  # who proposes blocks is not who was handed it
-            LOG.warning("transaction %s is in no block yet", sent.tx.hash.hex()[:12])
-            self._client.turn(sent.url)
-            sent.at, sent.height = time.monotonic(), self._head.height
-            return
-        msg = f"transaction {sent.tx.hash.hex()[:12]} is in none of the {blocks} blocks since"
-        error = self._witness.name(
-            sent.url,
-            "dropped-submission",
-            f"{msg}, and could be in each" + (", though it was acknowledged" if sent.word else ""),
-            transaction=sent.tx.wire,
-            acknowledgement=encode(sent.word[0]) if sent.word else b"",
-            signature=sent.word[1] if sent.word else b"",
-            head=encode(SealedHeader(self._head, self._seal)),
-        )
-        self._client.bar(sent.url)
-        raise error

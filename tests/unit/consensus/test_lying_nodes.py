@@ -22,7 +22,7 @@ from support.liars import (
 )
 
 from tallystick.codec import decode, encode
-from tallystick.consensus import remote
+from tallystick.consensus import awaited, remote
 from tallystick.consensus.engine import RetryLaterError
 from tallystick.consensus.wire import (
     HEIGHT_HEADER,
@@ -316,8 +316,8 @@ def drops(node):
 
 @pytest.fixture
 def soon(monkeypatch):
-    monkeypatch.setattr(remote, "DROPPED_BLOCKS", 4)
-    monkeypatch.setattr(remote, "DROPPED_SECONDS", 0.0)
+    monkeypatch.setattr(awaited, "DROPPED_BLOCKS", 4)
+    monkeypatch.setattr(awaited, "DROPPED_SECONDS", 0.0)
 
 
 def test_a_transaction_acknowledged_and_left_out_is_named_with_the_nodes_word(soon, liar, follower):

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallystick.codec import decode, encode
+from tallystick.consensus.cometbft.mempool import Mempool
 from tallystick.consensus.engine import RetryLaterError
-from tallystick.consensus.pool import DurablePool, Pool
+from tallystick.consensus.pool import DurablePool
 from tallystick.consensus.solo import open_ledger
 from tallystick.crypto.hashes import sha256
 from tallystick.errors import InvariantError, RejectedError
@@ -30,7 +31,6 @@ from tallystick.ledger.kernel import (
 )
 from tallystick.ledger.state import state_from_rows
 from tallystick.ledger.transaction import (
-    check_transaction,
     transaction_hash,
     verify_signature,
 )
@@ -44,14 +44,12 @@ if TYPE_CHECKING:
     from tallystick.ledger.kernel import Outcome
     from tallystick.ledger.receipt import Receipt
     from tallystick.ledger.state import State
-    from tallystick.ledger.transaction import Transaction
     from tallystick.storage.sqlite import LedgerStore
 
 __all__ = ["Decided", "Replica", "receipt_hash"]
 
 LOG = logging.getLogger(__name__)
 MOST_REFUSED = 50_000
-MOST_MEMPOOL = 5_000
 VERIFYING_THREADS = 2
 FEW = 8  # transactions that are verified as soon as they are executed
 
@@ -115,9 +113,7 @@ class Replica:
         self.failure = ""
         self._clock = clock or (lambda: time.time_ns() // 1_000_000)
         self._pool = DurablePool(self.kernel, store, most_pending)
-        # As large as CometBFT's, so that no member has more than its share of that one.
-        self._mempool = Pool(self.kernel, min(most_pending or MOST_MEMPOOL, MOST_MEMPOOL))
-        self._seen: set[bytes] = set()  # of the mempool, since the last block
+        self._mempool = Mempool(self.kernel, most_pending)
         self._refused: dict[bytes, RejectedError] = {}
         self._executed: dict[tuple[int, int, bytes], Outcome] = {}
         self._decided: Decided | None = None
@@ -250,7 +246,7 @@ class Replica:
                 if again:
                     self._check_again(wire)
                 else:
-                    self._seen.add(self._mempool.take(self._state, wire, self.now).hash)
+                    self._mempool.enter(self._state, wire, self.now)
             except (RejectedError, RetryLaterError) as error:
                 self._mempool.drop(transaction_hash(wire))
                 return error
@@ -270,7 +266,7 @@ class Replica:
                 tx_hash = transaction_hash(wire)
                 try:
                     if tx_hash not in taken:
-                        taken[tx_hash] = self._parse(wire)
+                        taken[tx_hash] = self._mempool.parse(wire)
                 except RejectedError as error:
                     self._refuse(tx_hash, error)
             outcome = self.kernel.propose(self._state, self._head, at, taken.values())
@@ -336,9 +332,7 @@ class Replica:
             self._executed.clear()
             included = [tx.hash for tx in outcome.transactions]
             self._pool.settle(included, ())
-            for tx_hash in included:
-                self._mempool.drop(tx_hash)
-            self._drop_unseen()
+            self._mempool.turn(included)
             self._look_ahead()
         for listener in self._listeners:
             listener(outcome)
@@ -395,24 +389,12 @@ class Replica:
         if self.failure:
             raise InvariantError(self.failure)
 
-    def _parse(self, wire: bytes) -> Transaction:
-        """Return a transaction, decoded once for the mempool, the proposal and the block."""
-        return self._mempool.find(transaction_hash(wire)) or self.kernel.parse(wire)
-
     def _check_again(self, wire: bytes) -> None:
-        tx = self._parse(wire)
+        tx = self._mempool.parse(wire)
         known = self._refused.get(tx.hash)
         if known is not None:
             raise known
-        check_transaction(self._state, tx, self.now, self.kernel.chain, self.kernel.limits)
-        self._seen.add(tx.hash)
-
-    def _drop_unseen(self) -> None:
-        """Forget of the mempool what CometBFT did not ask about after the last block."""
-        for tx in self._mempool.waiting():
-            if tx.hash not in self._seen:
-                self._mempool.drop(tx.hash)
-        self._seen = set()
+        self._mempool.stay(self._state, tx, self.now)
 
     def _execute(self, at: int, wires: Sequence[bytes]) -> Outcome:
         key = self._key(at, wires)
@@ -422,7 +404,7 @@ class Replica:
         new = [wire for wire in wires if transaction_hash(wire) not in self._mempool]
         if len(new) > FEW:  # the mempool's were verified when they came
             self._verify_ahead(new)
-        outcome = self.kernel.execute(self._state, self._head, at, wires, self._parse)
+        outcome = self.kernel.execute(self._state, self._head, at, wires, self._mempool.parse)
         self._executed[key] = outcome
         return outcome
 

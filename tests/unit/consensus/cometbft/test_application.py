@@ -119,7 +119,7 @@ def test_a_checked_transaction_has_the_ledgers_code(world, comet, pay, monkeypat
 
 
 def test_a_full_share_has_a_code_of_its_own(world, make_comet, pay, monkeypatch):
-    monkeypatch.setattr("tallystick.consensus.cometbft.replica.MOST_MEMPOOL", 4)
+    monkeypatch.setattr("tallystick.consensus.cometbft.mempool.MOST_MEMPOOL", 4)
     comet = make_comet()
 
     assert comet.check(pay().wire, pay().wire) == [0, 2]

@@ -60,7 +60,7 @@ def test_of_two_transactions_with_one_nonce_the_older_keeps_its_place(world, rep
 
 
 def test_members_have_equal_shares_of_the_mempool(world, make_replica, decide, pay, monkeypatch):
-    monkeypatch.setattr("tallystick.consensus.cometbft.replica.MOST_MEMPOOL", 8)
+    monkeypatch.setattr("tallystick.consensus.cometbft.mempool.MOST_MEMPOOL", 8)
     replica = make_replica()
     mine = [pay().wire for _ in range(3)]
 
@@ -91,7 +91,7 @@ def test_a_block_holds_what_waits_behind_more_than_cometbft_shows(world, replica
 def test_what_cometbft_dropped_takes_up_no_share_after_the_next_block(
     world, make_replica, decide, pay, monkeypatch
 ):
-    monkeypatch.setattr("tallystick.consensus.cometbft.replica.MOST_MEMPOOL", 8)
+    monkeypatch.setattr("tallystick.consensus.cometbft.mempool.MOST_MEMPOOL", 8)
     replica = make_replica()
     kept, dropped = pay().wire, pay().wire
     for wire in (kept, dropped):
