@@ -7,15 +7,13 @@ import time
 from collections import Counter
 
 import pytest
+from support.consortia import records_of
 from support.pilot_site import Site
 from support.pilots import row_of, start_member
 
 import tallystick as ts
 from tallystick.lab.pilot import Pilot
 from tallystick.ledger.genesis import genesis_hash
-from tallystick.ledger.messages import Collect
-from tallystick.ledger.transaction import parse_transaction
-from tallystick.mechanisms.records import Artefact, Seal
 
 pytestmark = pytest.mark.network
 
@@ -81,7 +79,7 @@ def test_thirty_kills_lose_nothing_and_repeat_nothing(tmp_path, seed):
         blocks = list(pilot.engine().blocks(1))
 
     assert kills == KILLS
-    sealed, revealed = _records(blocks, pilot.genesis.limits)
+    sealed, revealed = records_of(blocks, pilot.genesis.limits)
     assert set(sealed.values()) == {1}
     assert set(revealed.values()) == {1}
     trained = Counter((tmp_path / "trained.log").read_text().splitlines())
@@ -122,20 +120,3 @@ def _disturb(pilot, members, dice):
             following = time.monotonic() + dice.expovariate(1 / 1.2)
         time.sleep(0.05)
     return kills
-
-
-def _records(blocks, limits):
-    """Return how often each member sealed and revealed in each stage of each round."""
-    sealed, revealed = Counter(), Counter()
-    for block in blocks:
-        for wire in block.transactions:
-            body = parse_transaction(wire, limits).body
-            if not isinstance(body.message, Collect):
-                continue
-            for entry in body.message.entries:
-                key = (body.sender, entry.phase, entry.round, entry.stage)
-                if isinstance(entry.record, Seal):
-                    sealed[key] += 1
-                elif isinstance(entry.record, Artefact):
-                    revealed[key] += 1
-    return sealed, revealed

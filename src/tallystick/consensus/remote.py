@@ -19,7 +19,7 @@ from tallystick.consensus.client import RefusedError, number_of
 from tallystick.consensus.engine import RetryLaterError
 from tallystick.consensus.finality import check_final, check_twin, orderers
 from tallystick.consensus.installed import check_installed
-from tallystick.consensus.solo import open_ledger
+from tallystick.consensus.kept import KeptLedger
 from tallystick.consensus.wire import (
     API,
     HEIGHT_HEADER,
@@ -42,13 +42,10 @@ from tallystick.ledger.genesis import Genesis
 from tallystick.ledger.kernel import ShareExceededError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tallystick.consensus.client import Answer, NodeClient
     from tallystick.consensus.witness import Witness
-    from tallystick.ledger.block import Block, Header
+    from tallystick.ledger.block import Block
     from tallystick.ledger.receipt import Receipt
-    from tallystick.ledger.state import State
     from tallystick.ledger.transaction import Transaction
     from tallystick.storage.sqlite import LedgerStore
 
@@ -67,7 +64,7 @@ class Asked:
     shown: int  # the highest block this node had shown
 
 
-class Remote:
+class Remote(KeptLedger):
     """The ledger that nodes serve; an `Engine` for members and tools.
 
     Parameters
@@ -103,11 +100,10 @@ class Remote:
     ) -> None:
         """Open what is known so far; nothing is fetched before `follow`."""
         store.claim()
-        self._store = store
         self._client = client
         self._witness = witness
         self.member = ""
-        self.kernel, self._state, self._head = open_ledger(store, genesis)
+        super().__init__(store, genesis)
         self._seal = b""  # of the head; empty at genesis
         for block in store.blocks(max(1, self._head.height)):
             self._seal = block.evidence
@@ -116,26 +112,6 @@ class Remote:
         self._said = 0  # the newest block there is, as a node said last
         self._looked = 0.0
         self._skew = 0  # of the node's clock, in milliseconds
-
-    @property
-    def refuses_for_good(self) -> bool:
-        """See `Engine.refuses_for_good`."""
-        return False
-
-    @property
-    def genesis(self) -> Genesis:
-        """See `Engine.genesis`."""
-        return self.kernel.genesis
-
-    @property
-    def head(self) -> Header:
-        """See `Engine.head`."""
-        return self._head
-
-    @property
-    def state(self) -> State:
-        """See `Engine.state`."""
-        return self._state
 
     @property
     def now(self) -> int:
@@ -254,18 +230,6 @@ class Remote:
             return refused
         self._awaited.check_dropped(sent, SealedHeader(self._head, self._seal))
         return None
-
-    def blocks(self, start: int = 1) -> Iterator[Block]:
-        """See `Engine.blocks`."""
-        return self._store.blocks(start)
-
-    def leaves(self, task: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
-        """See `Engine.leaves`."""
-        return self._store.leaves(task, start)
-
-    def close(self) -> None:
-        """Close the store."""
-        self._store.close()
 
     def _take(self, url: str, block: Block) -> None:
         """Execute a block after the head and keep it, or name the node."""

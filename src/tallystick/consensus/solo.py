@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tallystick.codec import U8, Record, Signature, decode, encode
+from tallystick.consensus.kept import KeptLedger
 from tallystick.consensus.pool import DurablePool
 from tallystick.crypto import keys
-from tallystick.errors import ConfigError, RejectedError, UnavailableError, VerificationError
+from tallystick.errors import ConfigError, RejectedError, VerificationError
 from tallystick.ledger.block import header_hash
 from tallystick.ledger.contracts import members
-from tallystick.ledger.genesis import Genesis, load_genesis
-from tallystick.ledger.kernel import FaultyTransactionError, Kernel, ShareExceededError
-from tallystick.ledger.state import state_from_rows
+from tallystick.ledger.genesis import Genesis
+from tallystick.ledger.kernel import FaultyTransactionError, ShareExceededError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -39,7 +39,6 @@ __all__ = [
     "check_seal",
     "check_twin_seal",
     "is_sealed_with",
-    "open_ledger",
     "sealing_keys",
 ]
 
@@ -55,7 +54,7 @@ class SoloSeal(Record):
     signature: Signature
 
 
-class Solo:
+class Solo(KeptLedger):
     """A ledger whose blocks one member seals.
 
     Parameters
@@ -85,10 +84,9 @@ class Solo:
         most_pending: int | None = None,
     ) -> None:
         """Open the ledger, or found it."""
-        self._store = store
         if secret is not None:
             store.claim()
-        self.kernel, self._state, self._head = open_ledger(store, genesis)
+        super().__init__(store, genesis)
         self._secret = secret
         self.newest: Block | None = None  # what was sealed last since it was opened
         self._pool = DurablePool(self.kernel, store, most_pending)
@@ -100,21 +98,6 @@ class Solo:
     def refuses_for_good(self) -> bool:
         """See `Engine.refuses_for_good`."""
         return True
-
-    @property
-    def genesis(self) -> Genesis:
-        """See `Engine.genesis`."""
-        return self.kernel.genesis
-
-    @property
-    def head(self) -> Header:
-        """See `Engine.head`."""
-        return self._head
-
-    @property
-    def state(self) -> State:
-        """See `Engine.state`."""
-        return self._state
 
     @property
     def now(self) -> int:
@@ -208,10 +191,6 @@ class Solo:
             if height > self._head.height:
                 return
             yield height, leaf
-
-    def close(self) -> None:
-        """Close the store."""
-        self._store.close()
 
     def _sign(self, header: Header) -> bytes:
         public = keys.public_of(self._secret or b"")
@@ -312,41 +291,3 @@ def _sealing_key(state: State, sealer: str, index: int) -> members.KeyRow | None
         return None
     has_validator = any(each.role == "validator" for each in row.keys)
     return key if key.role == ("validator" if has_validator else "owner") else None
-
-
-def open_ledger(store: LedgerStore, genesis: Genesis | None) -> tuple[Kernel, State, Header]:
-    """Return a store's ledger, founded in a store that holds none: kernel, state and head.
-
-    Raises
-    ------
-    ConfigError
-        The store has another genesis, or there is none.
-    UnavailableError
-        The store's file is damaged.
-    """
-    kernel = Kernel(_open_genesis(store, genesis))
-    founded, header = kernel.found()
-    rows, head = store.snapshot()
-    state = founded if head is None else state_from_rows(rows)
-    if head is None and not rows:
-        store.found(dict(founded.rows()))
-    head = header if head is None else head
-    if state.root != head.state_root:
-        msg = "the ledger file is damaged: its rows do not have the head's state root"
-        raise UnavailableError(msg)
-    return kernel, state, head
-
-
-def _open_genesis(store: LedgerStore, genesis: Genesis | None) -> Genesis:
-    data = store.fact("genesis")
-    if data is None:
-        if genesis is None:
-            msg = "there is no ledger here yet, and no genesis to found one"
-            raise ConfigError(msg)
-        store.set_fact("genesis", encode(genesis))
-        return load_genesis(encode(genesis))
-    known = load_genesis(data)
-    if genesis is not None and encode(genesis) != data:
-        msg = "the ledger here started from another genesis"
-        raise ConfigError(msg)
-    return known

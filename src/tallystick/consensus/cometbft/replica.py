@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from tallystick.codec import decode, encode
 from tallystick.consensus.cometbft.mempool import Mempool
 from tallystick.consensus.engine import RetryLaterError
+from tallystick.consensus.kept import KeptLedger
 from tallystick.consensus.pool import DurablePool
-from tallystick.consensus.solo import open_ledger
 from tallystick.crypto.hashes import sha256
 from tallystick.errors import InvariantError, RejectedError
 from tallystick.ledger.block import transactions_root
@@ -36,14 +36,13 @@ from tallystick.ledger.transaction import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from tallystick.ledger.block import Block, Header
     from tallystick.ledger.genesis import Genesis
     from tallystick.ledger.kernel import Outcome
     from tallystick.ledger.receipt import Receipt
-    from tallystick.ledger.state import State
     from tallystick.storage.sqlite import LedgerStore
 
 __all__ = ["Decided", "Replica", "receipt_hash"]
@@ -68,7 +67,7 @@ class Decided:
     version: int | None
 
 
-class Replica:
+class Replica(KeptLedger):
     """A ledger whose blocks CometBFT decides; an `Engine`.
 
     Parameters
@@ -106,9 +105,8 @@ class Replica:
     ) -> None:
         """Open the ledger, or found it."""
         store.claim()
-        self._store = store
         self.lock = threading.RLock()
-        self.kernel, self._state, self._head = open_ledger(store, genesis)
+        super().__init__(store, genesis)
         self.secret = secret
         self.failure = ""
         self._clock = clock or (lambda: time.time_ns() // 1_000_000)
@@ -123,26 +121,6 @@ class Replica:
         self._look_ahead()
 
     # --- what every engine offers -----------------------------------------------------------
-
-    @property
-    def refuses_for_good(self) -> bool:
-        """See `Engine.refuses_for_good`."""
-        return False
-
-    @property
-    def genesis(self) -> Genesis:
-        """See `Engine.genesis`."""
-        return self.kernel.genesis
-
-    @property
-    def head(self) -> Header:
-        """See `Engine.head`."""
-        return self._head
-
-    @property
-    def state(self) -> State:
-        """See `Engine.state`."""
-        return self._state
 
     @property
     def now(self) -> int:
@@ -201,14 +179,6 @@ class Replica:
         with self.lock:
             found = self._store.receipt(tx_hash)
             return self._refused.get(tx_hash) if found is None else found[1]
-
-    def blocks(self, start: int = 1) -> Iterator[Block]:
-        """See `Engine.blocks`."""
-        return self._store.blocks(start)
-
-    def leaves(self, task: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
-        """See `Engine.leaves`."""
-        return self._store.leaves(task, start)
 
     @property
     def proven(self) -> int:

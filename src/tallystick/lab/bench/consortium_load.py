@@ -19,15 +19,13 @@ from tallystick.consensus.wire import API, MOST_TOGETHER, blocks_in, frame
 from tallystick.errors import UnavailableError
 from tallystick.federation.acting import Acting
 from tallystick.lab.bench.machine import Measure
-from tallystick.ledger.contracts.members import active_members
-from tallystick.ledger.messages import Transfer
-from tallystick.ledger.transaction import Body, last_nonce, sign_transaction, transaction_hash
+from tallystick.lab.bench.network_load import transfer
+from tallystick.ledger.transaction import transaction_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tallystick.lab.consortium import Consortium
-    from tallystick.ledger.transaction import Transaction
 
 __all__ = ["RATES", "Step", "find_sustained", "measure_load", "offer"]
 
@@ -163,7 +161,7 @@ class _Sender:
     def __init__(self, consortium: Consortium, name: str, count: int) -> None:
         route = Route((consortium.url(name),))
         with Acting.open(route.urls, key_folder=consortium.home(name)) as acting:
-            signed = [_transfer(acting, number) for number in range(1, count + 1)]
+            signed = [transfer(acting, number) for number in range(1, count + 1)]
             who, chain = acting.identity, acting.engine.kernel.chain
         signer = Signer(chain, who.member, who.key, who.secret)
         self._wires = [tx.wire for tx in signed]
@@ -234,17 +232,3 @@ class _Watch:
             for block in blocks_in(answer.content):
                 self._height = block.header.height
                 self._seen |= {transaction_hash(wire): now for wire in block.transactions}
-
-
-def _transfer(acting: Acting, ahead: int) -> Transaction:
-    """Return a transfer whose nonce is so far ahead of the last accepted one."""
-    who, engine = acting.identity, acting.engine
-    other = next(name for name in active_members(acting.state) if name != who.member)
-    body = Body(
-        sender=who.member,
-        key=who.key,
-        nonce=last_nonce(engine.state, who.member, who.key) + ahead,
-        valid_until=engine.now + engine.genesis.limits.validity // 2,
-        message=Transfer(other, 1),
-    )
-    return sign_transaction(body, who.secret, engine.kernel.chain)

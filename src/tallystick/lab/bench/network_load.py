@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tallystick.lab.pilot import Pilot
     from tallystick.ledger.transaction import Transaction
 
-__all__ = ["measure_latency", "measure_throughput"]
+__all__ = ["measure_latency", "measure_throughput", "transfer"]
 
 SENDERS = 4
 WAIT_SECONDS = 5.0
@@ -38,7 +38,7 @@ def measure_latency(pilot: Pilot, name: str, transactions: int) -> list[float]:
     found: list[float] = []
     with Acting.open((pilot.url,), key_folder=pilot.home(name)) as acting:
         for _ in range(transactions):
-            tx = _transfer(acting, 1)
+            tx = transfer(acting, 1)
             started = time.perf_counter()
             acting.engine.submit(tx.wire)
             _await(acting, tx)
@@ -48,13 +48,13 @@ def measure_latency(pilot: Pilot, name: str, transactions: int) -> list[float]:
 
 def _send(pilot: Pilot, name: str, transactions: int) -> None:
     with Acting.open((pilot.url,), key_folder=pilot.home(name)) as acting:
-        sent = [_transfer(acting, number) for number in range(1, transactions + 1)]
+        sent = [transfer(acting, number) for number in range(1, transactions + 1)]
         for tx in sent:
             acting.engine.submit(tx.wire)
         _await(acting, sent[-1])
 
 
-def _transfer(acting: Acting, ahead: int) -> Transaction:
+def transfer(acting: Acting, ahead: int) -> Transaction:
     """Return a transfer whose nonce is so far ahead of the last accepted one."""
     who, engine = acting.identity, acting.engine
     other = next(name for name in active_members(acting.state) if name != who.member)
