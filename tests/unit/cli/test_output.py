@@ -89,6 +89,7 @@ def test_columns_line_up():
 
 
 def test_a_bar_appears_late_and_only_on_a_terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     with Bar(iter([0.0, 1.0, 3.0, 4.0]).__next__) as bar:
