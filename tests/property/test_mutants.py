@@ -82,9 +82,11 @@ def run_tests(folder, *tests):
 def test_a_planted_bug_is_noticed(mutant, tmp_path):
     plant(mutant, tmp_path)
     nearest = [f"tests/unit/ledger/test_{name}.py" for name in NEAREST.get(mutant.file, ())]
+    found = run_tests(tmp_path, *nearest) if nearest else 0
+    if not found:  # collecting all of them takes longer than running a few
+        found = run_tests(tmp_path, "tests/unit/ledger", "tests/property/test_rounds.py")
 
-    tests = (*nearest, "tests/unit/ledger", "tests/property/test_rounds.py")
-    assert run_tests(tmp_path, *tests) == FAILED
+    assert found == FAILED
 
 
 @pytest.mark.slow
