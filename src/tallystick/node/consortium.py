@@ -170,7 +170,7 @@ class _Node:
         server = Server(application, self._meeting.socket)
         opened.callback(server.close)
         if given.settings.peers:
-            loneliness = Loneliness(self._connect)
+            loneliness = Loneliness(self._connect, self._folder / "lonely")
             opened.callback(loneliness.stop)
             loneliness.start()
 
