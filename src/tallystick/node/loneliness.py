@@ -27,7 +27,7 @@ __all__ = ["Loneliness"]
 
 LOG = logging.getLogger(__name__)
 PATIENCE_SECONDS = 60.0
-MOST_TIMES = 6  # that it doubles: to about an hour
+MOST_TIMES = 3  # that it doubles: a newcomer may have been admitted meanwhile
 LOOKS = 10  # within that time
 
 

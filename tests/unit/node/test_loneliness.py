@@ -86,11 +86,11 @@ def test_each_time_in_vain_it_waits_twice_as_long(file, monkeypatch):
         assert looked_at(rpc, file, times=0)
         looks.append(rpc.asked.times)
 
-    assert file.read_text() == "4\n"
+    assert file.read_text() == f"{loneliness.MOST_TIMES}\n"
     assert looks == [11, 21, 41, 81]
 
 
-def test_it_waits_an_hour_at_most(file, monkeypatch):
+def test_it_waits_no_longer_than_the_most(file, monkeypatch):
     monkeypatch.setattr(loneliness, "MOST_TIMES", 2)
     for text in ("2", "7", "1000000000"):
         file.write_text(text)
