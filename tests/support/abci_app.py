@@ -32,6 +32,7 @@ class App:
         self.lives = 0
         self.accused, self.blamed = [], []
         self.replica = None
+        self.confirm = lambda _: None
 
     @property
     def socket(self):
@@ -51,7 +52,11 @@ class App:
         self.store = LedgerStore(self.path)
         self.replica = Replica(self.store, self.genesis, **self.options)
         self.snapshots = Snapshots(
-            self.path.with_name("snapshots"), self.path, self.replica.restore, self.every
+            self.path.with_name("snapshots"),
+            self.path,
+            self.replica.restore,
+            lambda header: self.confirm(header),  # noqa: PLW0108 - a test may change it
+            self.every,
         )
         application = Application(
             self.replica,

@@ -21,7 +21,7 @@ from tallystick.errors import UnavailableError
 
 __all__ = ["FakeRpc", "commit_json", "lights_of", "names_at", "validators_json"]
 
-GENERATIONS = 4  # of validator keys that a test uses
+GENERATIONS = 8  # of validator keys that a test uses
 
 
 def names_at(world, height):

@@ -7,6 +7,7 @@ from msgspec import structs
 from tallystick.codec import encode
 from tallystick.consensus.cometbft import abci_pb2 as abci
 from tallystick.consensus.cometbft.application import Application
+from tallystick.consensus.cometbft.replica import Replica
 from tallystick.consensus.wire import blocks_in, frame
 from tallystick.ledger import kernel
 from tallystick.node import application, blob_routes, loneliness
@@ -34,6 +35,16 @@ def invalid_blocks():
 def next_protocol():
     """Know the protocol's next version, which is the same in all but its number."""
     kernel.KNOWN |= {2}
+
+
+def false_header():
+    """Begin with a header whose parent is another one, as a snapshot that a liar made has it."""
+    restore_well = Replica.restore
+
+    def restore(self, rows, header):
+        restore_well(self, rows, structs.replace(header, parent=bytes(32)))
+
+    Replica.restore = restore
 
 
 def impatience():
@@ -84,6 +95,7 @@ def withholding():
 TRICKS = {
     "invalid-blocks": invalid_blocks,
     "next-protocol": next_protocol,
+    "false-header": false_header,
     "impatience": impatience,
     "wrong-bytes": wrong_bytes,
     "false-blocks": false_blocks,

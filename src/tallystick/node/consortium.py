@@ -23,8 +23,9 @@ from tallystick.consensus.witness import Witness
 from tallystick.crypto import keys
 from tallystick.ledger.contracts import members
 from tallystick.node.accusing import Accuser
+from tallystick.node.beginning import confirm_header, find_snapshot
 from tallystick.node.bell import Bell
-from tallystick.node.catching_up import Backfill, find_snapshot
+from tallystick.node.catching_up import Backfill, put_right, remove_ledger
 from tallystick.node.engine import write_engine
 from tallystick.node.gate import Gate, Limits
 from tallystick.node.home import BLOBS, LEDGER, Given, Home, open_folder, open_shelf
@@ -87,6 +88,7 @@ class _Node:
         settings, keyring = given.settings, given.keyring
         self._authority = Path(settings.authority) if settings.authority else None
         opened.enter_context(closing(Lock(folder)))
+        put_right(folder, given.genesis)
         _begin_again(folder, meeting)
         store = LedgerStore(folder / LEDGER)
         opened.callback(store.close)
@@ -98,7 +100,11 @@ class _Node:
         shelf = open_shelf(folder / BLOBS, settings, keyring)
         opened.callback(shelf.close)
         self._snapshots = Snapshots(
-            folder / "snapshots", folder / LEDGER, engine.restore, settings.snapshot_blocks
+            folder / "snapshots",
+            folder / LEDGER,
+            engine.restore,
+            lambda header: confirm_header(header, given.genesis, settings),
+            settings.snapshot_blocks,
         )
         opened.callback(self._snapshots.wait)
         witness = Witness(folder / "evidence")
@@ -154,8 +160,7 @@ class _Node:
             self._folder,
             given.genesis,
             given.settings.nodes,
-            lambda: engine.base,
-            engine.fill_in,
+            engine,
             self._authority,
         )
         opened.callback(backfill.stop)
@@ -168,7 +173,7 @@ class _Node:
         server = Server(application, self._meeting.socket)
         opened.callback(server.close)
         if given.settings.peers:
-            loneliness = Loneliness(self._connect)
+            loneliness = Loneliness(self._connect, self._folder / "lonely")
             opened.callback(loneliness.stop)
             loneliness.start()
 
@@ -210,9 +215,7 @@ def _begin_again(folder: Path, meeting: Meeting) -> None:
     if base is None or head is None or head.height > base.height:
         return
     LOG.warning("beginning with a snapshot again: no block came after the last one")
-    for each in folder.glob(f"{LEDGER}*"):
-        if not each.name.endswith("lock"):
-            each.unlink()
+    remove_ledger(path)
     for each in (meeting.home / "data").glob("*"):
         if each.is_dir():  # never the file that says what was signed last
             shutil.rmtree(each)

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["introduce"]
 
 AUTHORITY = "authority.pem"
-ADDRESS = re.compile(r"(?P<id>[0-9a-f]{40})@(?P<host>.+):(?P<port>[0-9]{1,5})\Z")
+ADDRESS = re.compile(
+    r"(?P<id>[0-9a-f]{40})@(?P<host>[0-9A-Za-z._-]+|\[?[0-9A-Fa-f:.]+\]?):(?P<port>[0-9]{1,5})\Z"
+)
+MOST_PORT = 65535
 ANYWHERE = {"0.0.0.0", "::", "[::]"}  # noqa: S104 - where a node listens, not where it is
 
 
@@ -74,7 +77,7 @@ def _address_of(url: str, genesis: Genesis, authority: Path | None) -> str:
         msg = f"{url} serves the ledger {said.get('genesis')}, not {genesis_hash(genesis).hex()}"
         raise VerificationError(msg, hint="ask its operator, and compare with what was published")
     found = ADDRESS.fullmatch(str(said.get("address", "")))
-    if found is None:
+    if found is None or not 0 < int(found["port"]) <= MOST_PORT:
         msg = f"{url} does not say where its CometBFT listens"
         raise UnavailableError(msg, hint="see that it is a node under the engine cometbft")
     host = urlsplit(url).hostname if found["host"] in ANYWHERE else found["host"]

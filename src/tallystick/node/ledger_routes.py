@@ -171,6 +171,7 @@ async def events(service: Service, request: Request) -> Response:
     start = number_in(request, "from", after + 1)
     if service.bell.is_full:
         raise HttpError(503, "retry-later", "too many wait for blocks", hint="ask again later")
+    await to_thread.run_sync(service.clerk.check_whole)
     stream = _events(service, max(1, start))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     if request.method == "HEAD":
@@ -187,7 +188,11 @@ async def _events(service: Service, start: int) -> AsyncIterator[str]:
                 return  # the reader comes back, and finds out where it was by its last event
             yield ": nothing new\n\n"
             continue
-        for header, count in await to_thread.run_sync(service.clerk.headers, height):
+        try:
+            found = await to_thread.run_sync(service.clerk.headers, height)
+        except RetryLaterError:
+            return  # it began with a state just now
+        for header, count in found:
             height = header.height + 1
             said = {
                 "height": header.height,

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-__all__ = ["PIPE", "bind_to_parent", "leave_with_parent"]
+__all__ = ["PIPE", "bind_to_parent", "end_this_process", "leave_with_parent"]
 
 PIPE = "TALLY_PARENT_PIPE"  # names the file descriptor of the reading end
 PR_SET_PDEATHSIG = 1
@@ -56,3 +56,8 @@ def leave_with_parent(leave: Callable[[], None] = lambda: os._exit(1)) -> None:
         leave()
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def end_this_process() -> None:
+    """Let this process end in good order; whoever supervises it starts it anew."""
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallystick.codec import encode
+from tallystick.consensus.engine import RetryLaterError
 from tallystick.consensus.wire import Acknowledgement, blocks_in, frame
 from tallystick.errors import TallyError, UnavailableError
 from tallystick.node.clock import Clock
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tallystick.consensus.cometbft.replica import Replica
-    from tallystick.consensus.engine import RetryLaterError
     from tallystick.consensus.solo import Solo
     from tallystick.crypto.merkle_map import MapProof
     from tallystick.errors import RejectedError
@@ -73,6 +73,7 @@ class Reception:
         self._listeners: list[Callable[[int], None]] = []
         self._thread = threading.Thread(target=self._work, name="reception", daemon=True)
         self._stopping = False
+        self._is_whole = False
 
     def start(self) -> None:
         """Begin to take transactions."""
@@ -131,8 +132,32 @@ class Reception:
         with self.lock:
             return self.engine.outcome(tx_hash)
 
+    def check_whole(self) -> None:
+        """Refuse to show blocks before every one since genesis is here.
+
+        Until then it is not known whether the header that the first of them follows is the true
+        one, and so whether theirs are.
+
+        Raises
+        ------
+        RetryLaterError
+            The node is catching up.
+        """
+        if self._is_whole:
+            return
+        begun = self.engine.head.height
+        with self._reading:
+            base = self._reader.base()
+        if base is not None:
+            msg = f"the node is catching up: blocks before {base.height + 1} are not here yet"
+            raise RetryLaterError(msg, hint="ask another node meanwhile")
+        self._is_whole = begun > 0  # before its first block it may still begin with a later state
+
     def framed(self, start: int, most: int) -> bytes:
-        """Return up to ``most`` blocks from a height on, framed, as many as fit an answer."""
+        """Return up to ``most`` blocks from a height on, framed, as many as fit an answer.
+
+        Raises as `check_whole`.
+        """
         parts: list[bytes] = []
         size = 0
         for data in self._from(start, most):
@@ -143,7 +168,10 @@ class Reception:
         return b"".join(parts)
 
     def headers(self, start: int) -> list[tuple[Header, int]]:
-        """Return some headers from a height on, each with its number of transactions."""
+        """Return some headers from a height on, each with its number of transactions.
+
+        Raises as `check_whole`.
+        """
         return [
             (block.header, len(block.transactions))
             for block in blocks_in(self.framed(start, KEPT_BLOCKS))
@@ -155,7 +183,7 @@ class Reception:
         Raises
         ------
         UnavailableError
-            No header fixes this state yet.
+            No header fixes this state yet; or as `check_whole`.
         """
         with self.lock, self._reading:
             row, proof = self.engine.state.prove_key(key)
@@ -164,6 +192,7 @@ class Reception:
         return row, proof, head, evidence
 
     def _from(self, start: int, most: int) -> list[bytes]:
+        self.check_whole()
         recent = list(self._recent)
         if recent and recent[0][0] <= start:
             return [data for height, data in recent if height >= start][:most]

@@ -16,6 +16,7 @@ import msgspec
 
 from tallystick.codec import encode
 from tallystick.consensus.cometbft.commits import LightBlock, check_commit, without_unverifiable
+from tallystick.consensus.cometbft.rpc import validator_pages
 from tallystick.consensus.cometbft.rpc_json import parse_commit, parse_validators, voters_in
 from tallystick.consensus.cometbft.validators import (
     address_of,
@@ -49,7 +50,6 @@ LEFT_OUT_BLOCKS = 8  # until what waits is looked at for whether a block can hol
 LOOK_SECONDS = 0.5  # between two looks for evidence while CometBFT is away
 PROOF_SECONDS = 10.0  # until a state is fixed by the next block
 PEERS_SECONDS = 1.0  # what is known of peers is so old at most
-PAGE = 100  # validators in an answer
 
 
 class Relay(Reception):
@@ -132,6 +132,7 @@ class Relay(Reception):
 
     def prove(self, key: bytes) -> tuple[bytes | None, MapProof, Header, bytes]:
         """See `Reception.prove`; the evidence is that of the next block, which fixes this state."""
+        self.check_whole()
         with self.engine.lock:
             row, proof = self.engine.state.prove_key(key)
             head = self.engine.head
@@ -304,7 +305,7 @@ class Relay(Reception):
         header, commit = parse_commit(rpc.call("commit", height=str(height)))
         found = self._sets.get(header.validators_hash)
         if found is None:
-            found = self._fetch_validators(rpc, height)
+            found = parse_validators(*validator_pages(rpc.call, height))
             self._sets[header.validators_hash] = found
         # What does not verify is left out: a single validator could make a block unprovable.
         light = without_unverifiable(LightBlock(header, commit, found))
@@ -320,14 +321,3 @@ class Relay(Reception):
             self._height = height
             self._shown.notify_all()
         self._ring(height)
-
-    def _fetch_validators(self, rpc: CometRpc, height: int) -> Validators:
-        pages: list[dict[str, Any]] = []
-        wanted = 1
-        while len(pages) * PAGE < wanted:
-            page = rpc.call(
-                "validators", height=str(height), page=str(len(pages) + 1), per_page=str(PAGE)
-            )
-            pages.append(page)
-            wanted = int(page.get("total", 0))
-        return parse_validators(*pages)

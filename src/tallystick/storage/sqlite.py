@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tallystick.ledger.kernel import Outcome
 
-__all__ = ["MEMORY", "LedgerStore"]
+__all__ = ["MEMORY", "PROVEN", "LedgerStore"]
 
 BASE, PROVEN = "base", "proven"  # facts
 MEMORY = ":memory:"  # instead of a path: gone when it is closed

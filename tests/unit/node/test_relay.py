@@ -2,7 +2,7 @@
 
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +12,7 @@ from support.validators import VALIDATOR, Validators, new_key
 from support.world import public_of
 
 from tallystick.codec import decode
+from tallystick.consensus.cometbft import rpc
 from tallystick.consensus.cometbft.commits import LightBlock, check_commit, signers
 from tallystick.consensus.cometbft.replica import Replica
 from tallystick.consensus.cometbft.validators import address_of
@@ -168,11 +169,12 @@ def test_after_a_restart_evidence_is_fetched_from_where_it_ended(site):
     assert len(site.shown()) == 3
 
 
-def test_a_node_that_began_with_a_snapshot_shows_the_blocks_after_it(site, tmp_path):
+def test_a_node_that_began_with_a_snapshot_shows_no_block_before_it_has_every_one(site, tmp_path):
     for _ in range(3):
         site.pay()
-        site.world.seal()
+        site.world.seal(1000 if site.world.outcomes else 0)
     site.start()
+    assert site.shown() == []
     site.replica.restore(dict(site.world.state.rows()), site.world.head)
     site.pay()
     site.decide()
@@ -181,10 +183,26 @@ def test_a_node_that_began_with_a_snapshot_shows_the_blocks_after_it(site, tmp_p
 
     assert site.relay.facts()["history_from"] == 4
     assert site.relay.facts()["catching_up"]
+    for ask in (
+        lambda: site.relay.framed(1, 100),
+        lambda: site.relay.framed(4, 1),
+        lambda: site.relay.headers(4),
+        lambda: site.relay.prove(BALANCES.key("alpha")),
+    ):
+        with pytest.raises(RetryLaterError, match="catching up: blocks before 4"):
+            ask()
+    with closing(Replica(LedgerStore(tmp_path / "other"), site.world.genesis)) as other:
+        for outcome in site.world.outcomes[:3]:
+            header = outcome.header
+            other.finalize(header.height, header.time, outcome.block.transactions)
+            other.commit()
+    site.replica.fill_in(tmp_path / "other")
+    assert [block.header.height for block in site.shown()] == [1, 2, 3, 4]
+    assert [header.height for header, _ in site.relay.headers(4)] == [4]
 
 
 def test_validators_are_asked_for_when_the_set_changes_and_in_pages(site, monkeypatch):
-    monkeypatch.setattr(module, "PAGE", 2)
+    monkeypatch.setattr(rpc, "PAGE", 2)
     site.start()
     site.world.accept("bravo", new_key(site.world, "bravo"))
     site.world.vote(Unseat("delta"))

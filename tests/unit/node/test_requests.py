@@ -3,13 +3,17 @@
 import asyncio
 import json
 import logging
+from contextlib import closing
 
 import pytest
 from support.nodes import until
 
+from tallystick.codec import encode
 from tallystick.ledger.contracts import accounts
 from tallystick.ledger.genesis import Limits
 from tallystick.node import asking, reception
+from tallystick.node.home import LEDGER
+from tallystick.storage.sqlite import LedgerStore
 
 STATUS = "/v1/status"
 
@@ -151,6 +155,18 @@ def test_a_number_said_twice_is_one_number(node):
 
     assert twice.body == plain(node, "/v1/blocks?from=1").body
     assert refusal(nonsense) == (400, "bad-input")
+
+
+@pytest.mark.parametrize("target", ["/v1/blocks?from=1", "/v1/events"])
+def test_a_node_that_lacks_blocks_shows_none(node, target):
+    node.seal(node.tx())
+    head = node.clerk.engine.head
+    with closing(LedgerStore(node.folder / "node" / LEDGER)) as store:
+        store.set_fact("base", encode(head))
+    said = plain(node, target)
+
+    assert (said.status, said.code) == (503, "retry-later")
+    assert "catching up" in said.document["error"]["message"]
 
 
 @pytest.mark.parametrize("key", ["", "0", "AB", "zz", "00 11", "aa" * 1025, "%00", "..", "0x00"])

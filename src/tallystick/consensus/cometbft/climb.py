@@ -6,26 +6,30 @@ on, and so knows one header to begin with that nobody had to be believed for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
 
-import httpx
+import msgspec
 
-from tallystick.consensus.cometbft.chain import check_chain
-from tallystick.consensus.cometbft.commits import LightBlock, without_unverifiable
+from tallystick.consensus.cometbft.chain import check_chain, check_next
+from tallystick.consensus.cometbft.commits import LightBlock, check_commit, without_unverifiable
+from tallystick.consensus.cometbft.light import Policy, Trusted, verify_to
+from tallystick.consensus.cometbft.rpc import validator_pages
 from tallystick.consensus.cometbft.rpc_json import parse_light_block
-from tallystick.errors import DecodeError, UnavailableError, VerificationError
+from tallystick.errors import DecodeError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    from tallystick.consensus.client import NodeClient
     from tallystick.ledger.genesis import Genesis
 
-__all__ = ["LIGHT", "climb", "light_fetcher"]
+__all__ = ["LIGHT", "climb", "climb_past", "light_fetcher"]
 
 LIGHT = "/v1/light"  # where a node answers for its CometBFT
-TIMEOUT_SECONDS = 10.0
-PAGE = 100
+FOR_EVER = 1 << 100  # nanoseconds, longer than any two moments lie apart
+# A chain from the genesis knows no clock, and trusts two thirds.
+WITHOUT_A_CLOCK = Policy(FOR_EVER, FOR_EVER, Fraction(2, 3))
 
 
 def climb(genesis: Genesis, fetch: Callable[[int], LightBlock], height: int) -> LightBlock:
@@ -38,66 +42,55 @@ def climb(genesis: Genesis, fetch: Callable[[int], LightBlock], height: int) -> 
     UnavailableError, DecodeError
         As ``fetch``.
     """
-    chain = [fetch(1)]
-    check_chain(genesis, chain)
-    goals = [height]
-    while goals:
-        if goals[-1] <= chain[-1].height:
-            goals.pop()
-            continue
-        light = fetch(goals[-1])
-        try:
-            check_chain(genesis, [*chain, light])
-        except VerificationError:
-            middle = (chain[-1].height + light.height) // 2
-            if middle == chain[-1].height:
-                raise
-            goals.append(middle)  # too many validators are new at once: see those between
-        else:
-            chain.append(light)
-    return chain[-1]
+    return _chain_to(genesis, fetch, height)[-1]
 
 
-def light_fetcher(url: str, authority: Path | None = None) -> Callable[[int], LightBlock]:
-    """Return what fetches light blocks from a node; they are not checked.
+def climb_past(
+    genesis: Genesis, fetch: Callable[[int], LightBlock], height: int
+) -> tuple[LightBlock, LightBlock]:
+    """Return the light block of a height and that of the next, which fixes its state.
 
-    It raises `UnavailableError` when the node does not answer, and `DecodeError` when what it
-    answers is none.
+    Raises as `climb`.
     """
-    verify: Any = True if authority is None else str(authority)
+    chain = _chain_to(genesis, fetch, height)
+    following = fetch(height + 1)
+    check_commit(following)
+    check_next(chain[-1], following)
+    return chain[-1], following
+
+
+def _chain_to(
+    genesis: Genesis, fetch: Callable[[int], LightBlock], height: int
+) -> list[LightBlock]:
+    first = fetch(1)
+    check_chain(genesis, [first])
+    trusted = Trusted(first.header, first.validators)
+    steps = verify_to(trusted, height, fetch, WITHOUT_A_CLOCK, first.header.time)
+    chain = [first, *steps]
+    check_chain(genesis, chain)  # by a verifier's rule, which is stricter about parents
+    return chain
+
+
+def light_fetcher(client: NodeClient) -> Callable[[int], LightBlock]:
+    """Return what fetches light blocks from nodes; they are not checked.
+
+    It raises as `NodeClient.ask`, and `DecodeError` when what is answered is none.
+    """
 
     def call(method: str, **parameters: str) -> dict[str, Any]:
         asked = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
+        answer = client.ask("POST", LIGHT, msgspec.json.encode(asked))
         try:
-            with httpx.Client(verify=verify, timeout=TIMEOUT_SECONDS) as client:
-                answer = client.post(f"{url.rstrip('/')}{LIGHT}", json=asked)
-            said = answer.json()
-        except (httpx.HTTPError, ValueError, OSError) as error:
-            msg = f"{url} does not answer for headers: {error}"
+            return msgspec.convert(answer.document().get("result"), dict[str, Any])
+        except msgspec.ValidationError as error:
+            msg = f"{answer.url} has no {method} of these heights"
             raise UnavailableError(msg) from error
-        result = cast("dict[str, Any]", said).get("result") if isinstance(said, dict) else None
-        if not isinstance(result, dict):
-            msg = f"{url} has no {method} of these heights"
-            raise UnavailableError(msg)
-        return cast("dict[str, Any]", result)
 
     def fetch(height: int) -> LightBlock:
         signed = call("commit", height=str(height)).get("signed_header")
-        pages: list[dict[str, Any]] = []
-        wanted = 1
-        while len(pages) * PAGE < wanted:
-            page = call(
-                "validators", height=str(height), page=str(len(pages) + 1), per_page=str(PAGE)
-            )
-            pages.append(page)
-            try:
-                wanted = int(page.get("total", 0))
-            except (TypeError, ValueError) as error:
-                msg = f"{url} does not count its validators"
-                raise DecodeError(msg) from error
-        light = without_unverifiable(parse_light_block(signed, *pages))
+        light = without_unverifiable(parse_light_block(signed, *validator_pages(call, height)))
         if light.height != height:
-            msg = f"{url} answers with block {light.height} for block {height}"
+            msg = f"a node answers with block {light.height} for block {height}"
             raise DecodeError(msg)
         return light
 

@@ -15,18 +15,20 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from tallystick.consensus.cometbft.rpc_json import total_validators
 from tallystick.consensus.engine import RetryLaterError
 from tallystick.errors import DecodeError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["MOST_AT_ONCE", "CometRpc", "RpcError"]
+__all__ = ["MOST_AT_ONCE", "CometRpc", "RpcError", "validator_pages"]
 
 MOST_AT_ONCE = 100  # calls in a request; its configuration allows twice as many
 TIMEOUT_SECONDS = 5.0
 FULL = "mempool is full"
 KNOWN = "tx already exists in cache"
+PAGE = 100  # validators in an answer
 
 
 class RpcError(UnavailableError):
@@ -141,6 +143,29 @@ class CometRpc:
         except (OSError, http.client.HTTPException):
             self._connection.close()  # the next request connects again
             raise
+
+
+def validator_pages(call: Callable[..., dict[str, Any]], height: int) -> list[dict[str, Any]]:
+    """Return as many answers to ``/validators`` as the validators of a height take.
+
+    Parameters
+    ----------
+    call
+        Asks as `CometRpc.call` does.
+
+    Raises
+    ------
+    DecodeError
+        An answer does not say how many there are, or says more than there can be.
+    """
+    pages: list[dict[str, Any]] = []
+    wanted = 1
+    while len(pages) * PAGE < wanted:
+        pages.append(
+            call("validators", height=str(height), page=str(len(pages) + 1), per_page=str(PAGE))
+        )
+        wanted = total_validators(pages[-1])
+    return pages
 
 
 def _problem(answer: dict[str, Any]) -> RetryLaterError | RpcError | None:

@@ -22,7 +22,13 @@ import msgspec
 from tallystick.codec import Record, convert
 from tallystick.consensus.cometbft.commits import ABSENT, NO_TIME, Commit, CommitSig, LightBlock
 from tallystick.consensus.cometbft.headers import CometHeader
-from tallystick.consensus.cometbft.validators import Validator, Validators, address_of, in_order
+from tallystick.consensus.cometbft.validators import (
+    MOST_VALIDATORS,
+    Validator,
+    Validators,
+    address_of,
+    in_order,
+)
 from tallystick.crypto.votes import BlockId, Moment, Vote
 from tallystick.errors import DecodeError
 
@@ -35,6 +41,7 @@ __all__ = [
     "parse_signed_header",
     "parse_time",
     "parse_validators",
+    "total_validators",
     "voters_in",
 ]
 
@@ -273,6 +280,26 @@ def parse_validators(*pages: object) -> Validators:
         msg = f"{len(found)} of {total} validators are there: ask for the other pages"
         raise DecodeError(msg)
     return in_order(found)
+
+
+def total_validators(page: object) -> int:
+    """Return how many validators a page of the result of ``/validators`` says there are.
+
+    Raises
+    ------
+    DecodeError
+        It does not say it, or says more than there can be.
+    """
+    try:
+        total = convert(page, _ValidatorSet).total
+    except msgspec.ValidationError as error:
+        msg = f"not a set of validators: {error}"
+        raise DecodeError(msg) from error
+    counted = 0 if total is None else _int(total)
+    if not 0 <= counted <= MOST_VALIDATORS:
+        msg = f"there cannot be {counted} validators"
+        raise DecodeError(msg)
+    return counted
 
 
 def voters_in(result: object) -> set[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ __all__ = ["Server"]
 
 LOG = logging.getLogger(__name__)
 BUFFER_BYTES = 1 << 16
+PAUSE_SECONDS = 0.2  # after a connection that could not be taken
 
 
 class Server:
@@ -81,8 +83,12 @@ class Server:
         while not self._closed:
             try:
                 connection, _ = self._listening.accept()
-            except OSError:
-                return
+            except OSError as error:
+                if self._closed:
+                    return
+                LOG.warning("a connection of CometBFT's was not taken: %s", error)
+                time.sleep(PAUSE_SECONDS)  # too many files are open, for one
+                continue
             worker = threading.Thread(
                 target=self._serve, args=(connection,), name="abci-connection", daemon=True
             )

@@ -1,5 +1,6 @@
 """The socket CometBFT connects to: who may, in which order answers come, what it survives."""
 
+import errno
 import logging
 import socket
 import stat
@@ -176,3 +177,19 @@ def test_once_closed_nothing_is_asked_of_the_application(application, server, co
     assert waited
     assert not closing.is_alive()
     assert not [each for each in threading.enumerate() if each.name == "abci-connection"]
+
+
+def test_a_connection_that_cannot_be_taken_is_not_the_last(server, connect, monkeypatch, caplog):
+    taken, accept = [], socket.socket.accept
+
+    def fail_first(listening):
+        taken.append(listening)
+        if len(taken) == 1:
+            raise OSError(errno.EMFILE, "too many open files")
+        return accept(listening)
+
+    monkeypatch.setattr(socket.socket, "accept", fail_first)
+    for text in ("taken by whoever waited already", "taken after a pause"):
+        assert connect().ask("echo", abci.Echo(message=text)).message == text
+    assert "too many open files" in caplog.text
+    assert len(taken) >= 2

@@ -1,5 +1,7 @@
 """Snapshots: the same bytes on every node, made while blocks go on, kept and given to others."""
 
+import sqlite3
+
 import pytest
 from support.fake_comet import ACCEPT, Decision
 from support.snapshots import begin, chunks_of, files_of
@@ -7,6 +9,7 @@ from support.snapshots import begin, chunks_of, files_of
 from tallystick.consensus.cometbft import snapshots as module
 from tallystick.consensus.cometbft.snapshots import FORMAT, join_chunks
 from tallystick.errors import DecodeError, UnavailableError
+from tallystick.storage.sqlite import LedgerStore
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -23,10 +26,15 @@ def test_all_nodes_make_the_same_bytes(make_comet, grow, small):
     assert one.snapshots() == other.snapshots()
 
 
-def test_whoever_began_with_a_snapshot_makes_the_same_ones(make_comet, newcomer, grow, small):
+def test_whoever_began_with_a_snapshot_makes_the_same_ones_once_it_has_every_block(
+    make_comet, newcomer, grow, small
+):
     first = make_comet(every=2)
     grow(2, first)
     assert begin(newcomer, first) == ACCEPT
+    grow(2, first, newcomer)
+    assert newcomer.snapshots() == []
+    newcomer.app.replica.fill_in(first.app.path)
     grow(2, first, newcomer)
 
     assert newcomer.snapshots() == first.snapshots()[:1]
@@ -148,6 +156,55 @@ def test_a_damaged_list_of_chunks_is_not_offered(make_comet, grow):
     (comet.app.path.with_name("snapshots") / "2" / "info").write_bytes(b"damaged")
 
     assert [each.height for each in comet.snapshots()] == [1]
+
+
+def test_what_is_kept_is_read_once_however_often_it_is_listed(make_comet, grow, monkeypatch):
+    comet, read = make_comet(every=1), []
+    grow(2, comet)
+    before = comet.snapshots()
+    monkeypatch.setattr(module, "_info_in", read.append)
+
+    assert comet.snapshots() == before
+    assert read == []
+
+
+def test_a_ledger_that_cannot_be_read_for_a_snapshot_is_closed(make_comet, grow, monkeypatch):
+    opened = []
+
+    class Odd(LedgerStore):
+        def __init__(self, path):
+            super().__init__(path)
+            opened.append(self)
+
+        def pin(self):
+            raise sqlite3.OperationalError
+
+    comet = make_comet(every=1)
+    monkeypatch.setattr(module, "LedgerStore", Odd)
+    grow(1, comet)
+
+    assert comet.snapshots() == []
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        opened[0].head()
+
+
+def test_every_file_of_a_snapshot_is_on_the_disk_before_it_is_offered(
+    make_comet, grow, small, monkeypatch
+):
+    written, synced = [], []
+    write, sync = module.write_new, module.sync_folder
+    monkeypatch.setattr(
+        module, "write_new", lambda path, data: written.append(path.name) or write(path, data)
+    )
+    monkeypatch.setattr(
+        module, "sync_folder", lambda folder: synced.append(folder.name) or sync(folder)
+    )
+    comet = make_comet(every=1)
+    grow(1, comet)
+    (snapshot,) = comet.snapshots()
+
+    assert written == [*map(str, range(snapshot.chunks)), "info"]
+    assert synced == [".1", "snapshots"]
 
 
 def test_of_what_is_not_there_nothing_is_given(make_comet, grow):

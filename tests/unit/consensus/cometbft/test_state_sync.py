@@ -19,8 +19,9 @@ from support.terms import simple
 
 from tallystick.codec import decode, encode
 from tallystick.consensus.cometbft import snapshots as module
-from tallystick.consensus.cometbft.snapshots import FORMAT, SnapshotInfo
+from tallystick.consensus.cometbft.snapshots import FORMAT, RETRY_SNAPSHOT, SnapshotInfo
 from tallystick.crypto.hashes import sha256
+from tallystick.errors import UnavailableError, VerificationError
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -186,6 +187,63 @@ def test_whatever_was_changed_in_a_snapshot_is_found(make_comet, newcomer, grow,
     verdict = begin(newcomer, comet, snapshot=snapshot, sources={"bad": lambda _: chunk})
     assert verdict == REJECT_SNAPSHOT
     assert newcomer.app.replica.head.height == 0
+
+
+def test_chunks_are_checked_as_they_come(make_comet, newcomer, grow, small):
+    comet = make_comet(every=2)
+    grow(2, comet)
+    (snapshot,) = comet.snapshots()
+    good = chunks_of(comet, snapshot)
+    taking = newcomer.app.snapshots
+
+    def taken(*chunks):
+        parts = tuple(sha256("snapshot-chunk", chunk) for chunk in chunks)
+        info = SnapshotInfo(snapshot.height, FORMAT, (*parts, *[bytes(32)] * 1000))
+        taking.offer(info, info.hash, comet.hashes[snapshot.height])
+        return [taking.apply(index, chunk) for index, chunk in enumerate(chunks)]
+
+    assert taken(b"junk", good[1]) == [REJECT_SNAPSHOT, ABORT]
+    assert taken(encode([])) == [REJECT_SNAPSHOT]
+    assert taken(good[1]) == [REJECT_SNAPSHOT]
+    assert taken(good[0], good[2], good[1], good[3]) == [ACCEPT, ACCEPT, REJECT_SNAPSHOT, ABORT]
+    assert taken(good[0], good[1], b"junk") == [ACCEPT, ACCEPT, REJECT_SNAPSHOT]
+
+
+def test_a_state_that_does_not_fit_memory_is_refused(
+    make_comet, newcomer, grow, small, monkeypatch
+):
+    comet = make_comet(every=2)
+    grow(2, comet)
+    chunks = chunks_of(comet, comet.snapshots()[0])
+    monkeypatch.setattr(module, "MOST_BYTES", sum(map(len, chunks)) - 1)
+    assert begin(newcomer, comet) == REJECT_SNAPSHOT
+    monkeypatch.setattr(module, "MOST_BYTES", sum(map(len, chunks)))
+
+    assert begin(newcomer, comet) == ACCEPT
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [(VerificationError("no"), REJECT_SNAPSHOT), (UnavailableError("later"), RETRY_SNAPSHOT)],
+)
+def test_a_header_that_is_not_confirmed_is_not_begun_with(
+    world, make_comet, newcomer, grow, small, error, verdict
+):
+    comet, asked = make_comet(every=2), []
+    grow(2, comet)
+
+    def refuse(header):
+        asked.append(header)
+        raise error
+
+    newcomer.app.confirm = refuse
+    assert begin(newcomer, comet) == verdict
+    assert newcomer.app.snapshots.apply(1, b"") == ABORT
+    newcomer.app.confirm = asked.append
+
+    assert begin(newcomer, comet) == ACCEPT
+    assert asked == [world.head] * 2
+    assert newcomer.app.replica.head == world.head
 
 
 def test_a_node_with_blocks_takes_in_no_snapshot(make_comet, grow):
