@@ -52,6 +52,7 @@ SERVER_ERROR = -32000  # of JSON-RPC
 LIGHT_METHODS = {"commit", "consensus_params", "health", "validators"}
 EVENT_ID = re.compile(r"^[0-9]{1,18}\Z")
 PULSE_SECONDS = 15.0
+PROOF_SECONDS = 10.0  # until a state is fixed by the next block
 
 
 class _Call(msgspec.Struct):
@@ -148,20 +149,24 @@ async def state(service: Service, request: Request) -> Response:
     if not 0 < len(key) <= MOST_KEY_BYTES or text != key.hex():
         raise HttpError(400, "bad-input", f"'{text[:80]}' is no key in lower-case hex")
 
-    def prove() -> dict[str, Any]:
-        row, proof, head, evidence = service.clerk.prove(key)
-        return {
-            "format": "tally.state/1",
-            "ok": True,
-            "key": key.hex(),
-            "row": None if row is None else row.hex(),
-            "proof": encode(proof).hex(),
-            "header": encode(head).hex(),
-            "evidence": evidence.hex(),
-            "height": head.height,
-        }
-
-    return JSONResponse(await to_thread.run_sync(prove))
+    clerk = service.clerk
+    row, proof, head = await to_thread.run_sync(clerk.prove, key)
+    fixed = clerk.fixed_at(head.height)
+    if clerk.height < fixed and not await service.bell.above(fixed - 1, PROOF_SECONDS):
+        msg = f"no block after {head.height} fixes this state yet"
+        raise UnavailableError(msg, hint="ask again")
+    evidence = await to_thread.run_sync(clerk.evidence, fixed)
+    document = {
+        "format": "tally.state/1",
+        "ok": True,
+        "key": key.hex(),
+        "row": None if row is None else row.hex(),
+        "proof": encode(proof).hex(),
+        "header": encode(head).hex(),
+        "evidence": evidence.hex(),
+        "height": head.height,
+    }
+    return JSONResponse(document)
 
 
 async def events(service: Service, request: Request) -> Response:
@@ -238,5 +243,5 @@ async def sightings(service: Service, request: Request) -> Response:
 def check_ready(service: Service) -> None:
     """Raise `UnavailableError` unless the node takes transactions."""
     if not service.clerk.works:
-        msg = "the node seals no blocks now"
+        msg = "the node takes no transactions now"
         raise UnavailableError(msg)

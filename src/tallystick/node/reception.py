@@ -149,19 +149,23 @@ class Reception:
             for block in blocks_in(self.framed(start, KEPT_BLOCKS))
         ]
 
-    def prove(self, key: bytes) -> tuple[bytes | None, MapProof, Header, bytes]:
-        """Return a row, `None` if there is none, its proof, the header that fixes it, its evidence.
+    def prove(self, key: bytes) -> tuple[bytes | None, MapProof, Header]:
+        """Return a row, `None` if there is none, its proof, and the header after which it is so.
 
-        Raises
-        ------
-        UnavailableError
-            No header fixes this state yet.
+        `evidence` of the height that `fixed_at` names shows that the header is final.
         """
-        with self.lock, self._reading:
+        with self.lock:
             row, proof = self.engine.state.prove_key(key)
-            head = self.engine.head
-            evidence = next(self._reader.blocks(head.height)).evidence if head.height else b""
-        return row, proof, head, evidence
+            return row, proof, self.engine.head
+
+    def fixed_at(self, height: int) -> int:
+        """Return the height of the block whose evidence fixes the state after this height."""
+        return height
+
+    def evidence(self, height: int) -> bytes:
+        """Return what made a block final that is shown; nothing for genesis."""
+        with self._reading:
+            return next(self._reader.blocks(height)).evidence if height else b""
 
     def _from(self, start: int, most: int) -> list[bytes]:
         recent = list(self._recent)

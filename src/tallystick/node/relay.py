@@ -43,10 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["Relay"]
 
 LOG = logging.getLogger(__name__)
-GATHER_SECONDS = 0.005  # for company before transactions are written and handed over
 AGAIN_SECONDS = 2.0  # until what no block has is handed over again
 LOOK_SECONDS = 0.5  # between two looks for evidence while CometBFT is away
-PROOF_SECONDS = 10.0  # until a state is fixed by the next block
 PEERS_SECONDS = 1.0  # what is known of peers is so old at most
 PAGE = 100  # validators in an answer
 
@@ -100,7 +98,6 @@ class Relay(Reception):
         self._looked = -PEERS_SECONDS
         self._catching_up = True  # until CometBFT says that it is not
         self._news = threading.Event()
-        self._shown = threading.Condition()
         self._showing = threading.Thread(target=self._show_on, name="evidence", daemon=True)
         engine.listen(self._on_block)
 
@@ -128,20 +125,15 @@ class Relay(Reception):
         """Of the newest block whose evidence is here."""
         return self._height
 
-    def prove(self, key: bytes) -> tuple[bytes | None, MapProof, Header, bytes]:
-        """See `Reception.prove`; the evidence is that of the next block, which fixes this state."""
+    def prove(self, key: bytes) -> tuple[bytes | None, MapProof, Header]:
+        """See `Reception.prove`."""
         with self.engine.lock:
             row, proof = self.engine.state.prove_key(key)
-            head = self.engine.head
-        deadline = time.monotonic() + PROOF_SECONDS
-        with self._shown:
-            while self._height <= head.height:
-                if not self._shown.wait(deadline - time.monotonic()):
-                    msg = f"no block after {head.height} fixes this state yet"
-                    raise UnavailableError(msg, hint="ask again")
-        with self._reading:
-            evidence = next(self._reader.blocks(head.height + 1)).evidence
-        return row, proof, head, evidence
+            return row, proof, self.engine.head
+
+    def fixed_at(self, height: int) -> int:
+        """See `Reception.fixed_at`: a header under CometBFT states what was before it."""
+        return height + 1
 
     def facts(self) -> dict[str, Any]:
         """See `Reception.facts`; what CometBFT says is as it was a moment ago."""
@@ -293,9 +285,7 @@ class Relay(Reception):
         evidence = encode(light)
         block = self.engine.prove(height, evidence)
         self._keep(msgspec.structs.replace(block, evidence=evidence))
-        with self._shown:
-            self._height = height
-            self._shown.notify_all()
+        self._height = height
         self._ring(height)
 
     def _fetch_validators(self, rpc: CometRpc, height: int) -> Validators:

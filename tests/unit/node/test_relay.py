@@ -1,6 +1,5 @@
 """Between members and CometBFT: what is handed over, and which blocks are shown."""
 
-import threading
 import time
 from contextlib import ExitStack
 from types import SimpleNamespace
@@ -243,30 +242,18 @@ def test_a_state_is_proven_by_the_next_block(site):
     site.decide()
     site.sign([1])
     until(lambda: site.relay.height == 1)
-    found = []
     key = BALANCES.key("bravo")
-    asking = threading.Thread(target=lambda: found.append(site.relay.prove(key)))
-    asking.start()
-    asking.join(0.05)
-    assert found == []
+    row, proof, header = site.relay.prove(key)
+    fixed = site.relay.fixed_at(header.height)
     site.decide()
     site.sign([2])
-    asking.join(PATIENCE_SECONDS)
-    ((row, proof, header, evidence),) = found
+    until(lambda: site.relay.height == fixed)
+    evidence = site.relay.evidence(fixed)
 
     assert header == site.world.outcomes[0].header
     verify_member(header.state_root, key, row, proof)
     publics = [each.public for each in decode(LightBlock, evidence).validators]
     check_root(site.world.genesis, publics, header, evidence)
-
-
-def test_a_state_that_no_block_fixes_is_to_be_asked_for_again(site, monkeypatch):
-    monkeypatch.setattr(module, "PROOF_SECONDS", 0.02)
-    site.start()
-    site.decide()
-
-    with pytest.raises(UnavailableError, match="no block after 1 fixes this state"):
-        site.relay.prove(BALANCES.key("bravo"))
 
 
 # --- transactions ---------------------------------------------------------------------------------

@@ -5,11 +5,12 @@ import json
 import logging
 
 import pytest
+from anyio import to_thread
 from support.nodes import until
 
 from tallystick.ledger.contracts import accounts
 from tallystick.ledger.genesis import Limits
-from tallystick.node import asking, reception
+from tallystick.node import asking, ledger_routes, reception
 
 STATUS = "/v1/status"
 
@@ -167,6 +168,37 @@ def test_a_row_is_shown_with_its_proof(node):
     assert document["height"] == 1
     assert document["row"] is not None
     assert plain(node, "/v1/state/ff").document["row"] is None
+
+
+def test_those_who_wait_for_a_proof_hold_up_nobody_else(node, monkeypatch):
+    node.seal(node.tx())
+    monkeypatch.setattr(type(node.clerk), "fixed_at", lambda _, height: height + 1)
+
+    async def ask():
+        loop = asyncio.get_running_loop()
+        waiting = [
+            loop.create_task(node.call("GET", b"/v1/state/ff", {}))
+            for _ in range(to_thread.current_default_thread_limiter().total_tokens * 2)
+        ]
+        await asyncio.sleep(0.1)
+        other = await node.call("GET", STATUS.encode(), {})
+        waited = sum(each.done() for each in waiting)
+        await loop.run_in_executor(None, node.seal, node.tx("south"))
+        return other, waited, await asyncio.gather(*waiting)
+
+    other, waited, answers = node.loop.run_until_complete(ask())
+
+    assert (other.status, waited) == (200, 0)
+    assert {(each.status, each.document["height"]) for each in answers} == {(200, 1)}
+
+
+def test_a_state_that_no_block_fixes_is_to_be_asked_for_again(node, monkeypatch):
+    monkeypatch.setattr(ledger_routes, "PROOF_SECONDS", 0.02)
+    monkeypatch.setattr(type(node.clerk), "fixed_at", lambda _, height: height + 1)
+    said = plain(node, "/v1/state/ff")
+
+    assert refusal(said) == (503, "unavailable")
+    assert "no block after 0 fixes this state" in said.document["error"]["message"]
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(shared):

@@ -174,7 +174,8 @@ def test_one_members_requests_cost_no_other_member(make_node):
 
 def test_a_sighting_of_anothers_is_refused(node):
     node.seal(node.tx())
-    _, _, header, evidence = node.clerk.prove(b"\x02")
+    _, _, header = node.clerk.prove(b"\x02")
+    evidence = node.clerk.evidence(header.height)
     foreign = structs.replace(header, chain=bytes(32))
     for sighting, status in (
         (Sighting("south", SealedHeader(header, evidence)), 200),
