@@ -14,7 +14,7 @@ from tallystick.consensus.wire import MOST_TOGETHER, MOST_TOGETHER_BYTES, frames
 from tallystick.errors import DecodeError, RejectedError, UnavailableError
 from tallystick.ledger.receipt import Receipt
 from tallystick.ledger.transaction import transaction_hash
-from tallystick.node.asking import admit, read_body
+from tallystick.node.asking import admit, read_signed
 from tallystick.node.gate import HttpError
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ __all__ = ["submit_batch"]
 
 async def submit_batch(service: Service, request: Request) -> Response:
     """Take transactions in their order, and say of each what `submit` would say of it."""
-    body = await read_body(request, MOST_TOGETHER_BYTES)
-    visitor = admit(service, request, body)
+    visitor = admit(service, request)
+    body = await read_signed(request, MOST_TOGETHER_BYTES, visitor)
     try:
         wires = list(frames_in(body))
     except DecodeError as error:

@@ -18,7 +18,7 @@ from tallystick.errors import DecodeError, RejectedError, UnavailableError
 from tallystick.ledger.block import header_hash
 from tallystick.ledger.receipt import Receipt
 from tallystick.ledger.transaction import transaction_hash
-from tallystick.node.asking import admit, hash_in, number_in, read_body
+from tallystick.node.asking import admit, hash_in, number_in, read_body, read_signed
 from tallystick.node.gate import HttpError
 from tallystick.text import plain
 
@@ -84,8 +84,8 @@ async def genesis(service: Service, _: Request) -> Response:
 
 async def submit(service: Service, request: Request) -> Response:
     """Take a transaction, and give the node's word for it."""
-    wire = await read_body(request, service.clerk.engine.genesis.limits.transaction_bytes)
-    admit(service, request, wire)
+    most = service.clerk.engine.genesis.limits.transaction_bytes
+    wire = await read_signed(request, most, admit(service, request))
     try:
         tx_hash, given = await asyncio.wrap_future(service.clerk.submit(wire))
     except RejectedError as error:
@@ -225,8 +225,8 @@ async def light(service: Service, request: Request) -> Response:
 
 async def sightings(service: Service, request: Request) -> Response:
     """Take the newest block a member has checked, and answer what others were shown."""
-    body = await read_body(request, MOST_SIGHTING_BYTES)
-    visitor = admit(service, request, body)
+    visitor = admit(service, request)
+    body = await read_signed(request, MOST_SIGHTING_BYTES, visitor)
     try:
         sighting = decode(Sighting, body)
     except DecodeError as error:

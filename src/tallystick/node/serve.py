@@ -15,6 +15,7 @@ import threading
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -75,6 +76,12 @@ class _Patience(H11Protocol):
         self._stop()
         self._stop_watching()
         super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """Start the clock for the rest of a body that was not waited for."""
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY and self._late is None:
+            self._late = self.loop.call_later(HEAD_SECONDS, self._give_up)
 
     def pause_writing(self) -> None:
         """Watch whether what waits here is taken."""

@@ -126,14 +126,18 @@ def test_a_silent_connection_is_closed(url):
         assert rest_of(connection) == b""
 
 
-def test_a_body_that_drips_is_refused(url):
-    head = b"POST /v1/transactions HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\nabc"
+@pytest.mark.parametrize(
+    ("target", "status", "code"),
+    [("light", b" 408 ", b"too-slow"), ("transactions", b" 401 ", b"unsigned-request")],
+)
+def test_a_body_that_drips_is_refused(target, status, code, url):
+    head = f"POST /v1/{target} HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\nabc"
     with others_are_served(url), connect(url) as connection:
-        connection.sendall(head)
+        connection.sendall(head.encode())
         said = rest_of(connection)
 
-    assert b" 408 " in said.splitlines()[0]
-    assert b"too-slow" in said
+    assert status in said.splitlines()[0]
+    assert code in said
 
 
 def test_bytes_after_an_answer_keep_no_connection(url):
