@@ -48,6 +48,7 @@ MOST_BLOCKS = 10_000
 MOST_KEY_BYTES = 1024
 MOST_SIGHTING_BYTES = 1 << 15  # everybody's are in every answer
 MOST_LIGHT_BYTES = 1 << 12
+MOST_ASKING = 64  # who ask the engine, all but one of whom wait for their turn
 SERVER_ERROR = -32000  # of JSON-RPC
 LIGHT_METHODS = {"commit", "consensus_params", "health", "validators"}
 EVENT_ID = re.compile(r"^[0-9]{1,18}\Z")
@@ -215,11 +216,19 @@ async def light(service: Service, request: Request) -> Response:
     if ask_engine is None or asked.method not in LIGHT_METHODS:
         raise HttpError(404, "no-such-method", f"'{asked.method[:40]}' is not answered here")
     given = {name: str(value) for name, value in asked.params.items() if value is not None}
+    if service.asking >= MOST_ASKING:
+        msg = "too many ask the engine now"
+        raise HttpError(503, "retry-later", msg, hint="ask again in a second")
     answer: dict[str, Any] = {"jsonrpc": "2.0", "id": asked.id}
+    service.asking += 1
     try:
-        answer["result"] = await to_thread.run_sync(lambda: ask_engine(asked.method, given))
+        answer["result"] = await to_thread.run_sync(
+            ask_engine, asked.method, given, limiter=service.askers
+        )
     except (UnavailableError, DecodeError) as error:
         answer["error"] = {"code": SERVER_ERROR, "message": str(error), "data": ""}
+    finally:
+        service.asking -= 1
     return JSONResponse(answer)
 
 

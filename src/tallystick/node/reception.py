@@ -209,8 +209,7 @@ class Reception:
             each for each in asked if each and each.answer.set_running_or_notify_cancel()
         ]  # nobody waits for the others any more
         try:
-            with self.lock:
-                answers = self._admit([each.wire for each in batch])
+            answers = self._admit([each.wire for each in batch])
         except UnavailableError as error:
             for each in batch:
                 each.answer.set_exception(error)
@@ -229,7 +228,8 @@ class Reception:
 
     def _admit(self, wires: Sequence[bytes]) -> list[bytes | RejectedError | RetryLaterError]:
         """Take transactions; return for each its hash, or why it is not taken."""
-        return self.engine.admit(wires, self.now)
+        with self.lock:
+            return self.engine.admit(wires, self.now)
 
     def _keep(self, block: Block) -> None:
         height = block.header.height

@@ -89,7 +89,7 @@ class Relay(Reception):
         self._member = member
         self._quiet_seconds = quiet_seconds
         self._also = also
-        self._asking = make_rpc()
+        self._looking, self._asking = make_rpc(), make_rpc()
         self._late: set[bytes] = set()
         self.ask_engine = self._ask_light
         self._peers: list[str] = []
@@ -113,6 +113,7 @@ class Relay(Reception):
         if self._showing.is_alive():
             self._showing.join()
         self._rpc.close()
+        self._looking.close()
         self._asking.close()
 
     @property
@@ -141,10 +142,13 @@ class Relay(Reception):
         seated = validators.validator_set(state)
         quiet = max(0, self.clock.now() - self.engine.head.time) / 1000
         is_quiet = quiet >= self._quiet_seconds
-        with self._peers_lock:
-            if time.monotonic() - self._looked > PEERS_SECONDS:
-                self._looked = time.monotonic()
+        is_old = time.monotonic() - self._looked > PEERS_SECONDS
+        if is_old and self._peers_lock.acquire(blocking=False):  # one looks, others do not wait
+            try:
                 self._look_at_peers(is_quiet=is_quiet)
+            finally:
+                self._looked = time.monotonic()
+                self._peers_lock.release()
         names = {
             address_of(public).hex(): name for name, public in validators.validator_keys(state)
         }
@@ -167,17 +171,18 @@ class Relay(Reception):
         return self._asking.call(method, **parameters)
 
     def _look_at_peers(self, *, is_quiet: bool) -> None:
-        self._voters = None
+        peers, voters = [], None
         try:
-            found: list[dict[str, Any]] = self._asking.call("net_info").get("peers") or []
-            self._peers = [str(each["node_info"]["id"]) for each in found]
-            sync = self._asking.call("status")["sync_info"]
+            found: list[dict[str, Any]] = self._looking.call("net_info").get("peers") or []
+            peers = [str(each["node_info"]["id"]) for each in found]
+            sync = self._looking.call("status")["sync_info"]
             self._catching_up = bool(sync["catching_up"])
             if is_quiet:
-                self._voters = voters_in(self._asking.call("consensus_state"))
+                voters = voters_in(self._looking.call("consensus_state"))
         except (UnavailableError, DecodeError, KeyError, TypeError) as error:
             LOG.debug("nothing is known of peers: %s", error)
-            self._peers = []
+            peers = []
+        self._peers, self._voters = peers, voters
 
     def _absent(self, seated: dict[str, bytes], names: dict[str, str]) -> list[str]:
         """Return the validators whose vote is lacking, or, where no vote is open, who is away.

@@ -1,5 +1,6 @@
 """Between members and CometBFT: what is handed over, and which blocks are shown."""
 
+import threading
 import time
 from contextlib import ExitStack
 from types import SimpleNamespace
@@ -419,3 +420,51 @@ def test_a_node_whose_evidence_is_far_behind_is_catching_up(site):
     site.decide()
 
     assert site.relay.facts()["catching_up"]
+
+
+class Hanging:
+    """Something that is asked and answers once it is let go."""
+
+    def __init__(self, real):
+        self.real, self.begun, self.released = real, threading.Event(), threading.Event()
+
+    def __call__(self, *said, **more):
+        self.begun.set()
+        assert self.released.wait(PATIENCE_SECONDS)
+        return self.real(*said, **more)
+
+
+def test_while_one_asks_who_is_there_others_are_told_what_was_known(site, monkeypatch):
+    site.rpc.peers = ["ab" * 20]
+    assert site.relay.facts()["peers"] == ["ab" * 20]
+    monkeypatch.setattr(module, "PEERS_SECONDS", -1.0)
+    hanging = Hanging(site.rpc.call)
+    monkeypatch.setattr(site.rpc, "call", hanging)
+    site.rpc.peers = []
+    first = threading.Thread(target=site.relay.facts)
+    first.start()
+    assert hanging.begun.wait(PATIENCE_SECONDS)
+    meanwhile = site.relay.facts()["peers"]
+    hanging.released.set()
+    first.join(PATIENCE_SECONDS)
+
+    assert meanwhile == ["ab" * 20]
+    assert site.relay.facts()["peers"] == []
+
+
+def test_what_became_of_a_transaction_is_told_while_another_is_handed_over(site, monkeypatch):
+    site.start()
+    hanging = Hanging(site.rpc.broadcast)
+    monkeypatch.setattr(site.rpc, "broadcast", hanging)
+    tx = site.pay()
+    handed = site.relay.submit(tx.wire)
+    assert hanging.begun.wait(PATIENCE_SECONDS)
+    found = []
+    asking = threading.Thread(target=lambda: found.append(site.relay.outcome(tx.hash)))
+    asking.start()
+    asking.join(PATIENCE_SECONDS / 3)
+    is_handed = handed.done()
+    hanging.released.set()
+
+    assert (found, is_handed) == ([None], False)
+    assert handed.result(PATIENCE_SECONDS)[0] == tx.hash

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import threading
 
 import pytest
 from anyio import to_thread
@@ -399,3 +400,24 @@ def test_events_go_on_after_the_last_one_and_end_with_the_node(node):
     assert again.headers["content-type"].startswith("text/event-stream")
     for text in ("x", "-1", "\xb2", "9" * 40):
         assert plain(node, "/v1/events", "HEAD", headers={"last-event-id": text}).status == 200
+
+
+def test_those_who_ask_the_engine_hold_up_nobody_else(node, monkeypatch):
+    monkeypatch.setattr(ledger_routes, "MOST_ASKING", 50)
+    released = threading.Event()
+    node.clerk.ask_engine = lambda *_: {"waited": released.wait(10)}
+    call = b'{"method": "health"}'
+
+    async def ask():
+        loop = asyncio.get_running_loop()
+        waiting = [loop.create_task(node.call("POST", b"/v1/light", {}, [call])) for _ in range(60)]
+        await asyncio.sleep(0.1)
+        other = await node.call("GET", STATUS.encode(), {})
+        waited = [each for each in waiting if not each.done()]
+        released.set()
+        return other, len(waited), await asyncio.gather(*waiting)
+
+    other, waited, answers = node.loop.run_until_complete(ask())
+
+    assert (other.status, waited) == (200, 50)
+    assert [each.status for each in answers].count(503) == 10
