@@ -154,8 +154,7 @@ class _Supervisor:
         while not signals.told_to_end:
             self._collect()
             for child in self._children:
-                hopeless = not child.was_ready and child.status in child.program.hopeless
-                if child.process is None and hopeless:
+                if child.is_hopeless:
                     return child.status
             self._start_next()
             self._note()
