@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
@@ -31,11 +32,12 @@ async def submit_batch(service: Service, request: Request) -> Response:
     visitor = admit(service, request)
     body = await read_signed(request, MOST_TOGETHER_BYTES, visitor)
     try:
-        wires = list(frames_in(body))
+        wires = list(islice(frames_in(body), MOST_TOGETHER + 1))
     except DecodeError as error:
         raise HttpError(400, "bad-input", str(error)) from error
     if not 0 < len(wires) <= MOST_TOGETHER:
-        msg = f"{len(wires)} transactions in a request; 1 to {MOST_TOGETHER} are taken"
+        many = "none" if not wires else f"more than {MOST_TOGETHER}"
+        msg = f"{many} in a request; 1 to {MOST_TOGETHER} transactions are taken"
         raise HttpError(400, "bad-input", msg)
     service.gate.check_rate(f"member {visitor.member}", len(wires) - 1)
     asked = [asyncio.wrap_future(service.clerk.submit(wire)) for wire in wires]

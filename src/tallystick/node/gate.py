@@ -71,7 +71,7 @@ class Limits:
     Attributes
     ----------
     requests_per_second
-        On average; twice as many at once.
+        On average; twice as many at once, or one batch of any number.
     """
 
     requests_per_second: float = 1000.0
@@ -166,7 +166,9 @@ class Gate:
         return Visitor(request.member, request.key, key.role, request.body)
 
     def check_rate(self, who: str, count: int = 1) -> None:
-        """Count requests of a member or an address.
+        """Count requests of a member or an address; those refused do not count.
+
+        What comes as one is taken as one: several may use up what is there for later.
 
         Raises
         ------
@@ -175,12 +177,13 @@ class Gate:
         """
         now = time.monotonic()
         with self._lock:
-            left, at = self._buckets.get(who, (2 * self._rate, now))
+            left, at = self._buckets.pop(who, (2 * self._rate, now))
             left = min(2 * self._rate, left + (now - at) * self._rate)
-            if len(self._buckets) >= MOST_BUCKETS and who not in self._buckets:
-                self._buckets.clear()
-            self._buckets[who] = (max(0.0, left - count), now)
-        if left < count:
+            if len(self._buckets) >= MOST_BUCKETS:
+                del self._buckets[next(iter(self._buckets))]  # who asked longest ago
+            is_refused = left < min(count, 1)
+            self._buckets[who] = (left if is_refused else left - count, now)
+        if is_refused:
             msg = f"more than {self._rate:g} requests a second"
             raise HttpError(429, "retry-later", msg, hint="ask again in a second")
 
