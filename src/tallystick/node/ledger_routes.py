@@ -51,6 +51,7 @@ MOST_LIGHT_BYTES = 1 << 12
 MOST_ASKING = 64  # who ask the engine, all but one of whom wait for their turn
 SERVER_ERROR = -32000  # of JSON-RPC
 LIGHT_METHODS = {"commit", "consensus_params", "health", "validators"}
+LIGHT_PARAMETERS = {"height", "page", "per_page"}
 EVENT_ID = re.compile(r"^[0-9]{1,18}\Z")
 PULSE_SECONDS = 15.0
 PROOF_SECONDS = 10.0  # until a state is fixed by the next block
@@ -215,6 +216,9 @@ async def light(service: Service, request: Request) -> Response:
     ask_engine = service.clerk.ask_engine
     if ask_engine is None or asked.method not in LIGHT_METHODS:
         raise HttpError(404, "no-such-method", f"'{asked.method[:40]}' is not answered here")
+    if not asked.params.keys() <= LIGHT_PARAMETERS:
+        known = ", ".join(sorted(LIGHT_PARAMETERS))
+        raise HttpError(400, "bad-input", f"a call has other parameters than {known}")
     given = {name: str(value) for name, value in asked.params.items() if value is not None}
     if service.asking >= MOST_ASKING:
         msg = "too many ask the engine now"

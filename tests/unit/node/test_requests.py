@@ -421,3 +421,18 @@ def test_those_who_ask_the_engine_hold_up_nobody_else(node, monkeypatch):
 
     assert (other.status, waited) == (200, 50)
     assert [each.status for each in answers].count(503) == 10
+
+
+def test_a_light_call_has_only_parameters_that_there_are(node):
+    asked = []
+    node.clerk.ask_engine = lambda method, given: asked.append((method, given)) or {}
+
+    def call(parameters):
+        body = json.dumps({"method": "commit", "params": parameters}).encode()
+        return plain(node, "/v1/light", "POST", pieces=[body])
+
+    for name in ("method", "self", "", "prove", "height "):
+        assert refusal(call({name: "x"})) == (400, "bad-input")
+    assert asked == []
+    assert call({"height": 3, "page": "1", "per_page": None}).status == 200
+    assert asked == [("commit", {"height": "3", "page": "1"})]
