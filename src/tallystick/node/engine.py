@@ -112,7 +112,7 @@ def application_command(
     folder: Path, meeting: Meeting, *, host: str, port: int, as_json: bool
 ) -> list[str]:
     """Return the command line of the application beside CometBFT."""
-    command = [sys.executable, "-m", "tallystick.node.application", str(folder)]
+    command = [sys.executable, "-P", "-m", "tallystick.node.application", str(folder)]
     command += ["--meeting", meeting.to_text(), "--host", host, "--port", str(port)]
     return command + (["--json-logs"] if as_json else [])
 

@@ -63,6 +63,36 @@ def test_who_supervises_is_the_same_process_without_what_it_took_to_find_out(tmp
     assert said.split() == ["False", str(process.pid)]
 
 
+def test_nothing_in_the_folder_where_it_is_started_is_run(tmp_path):
+    for name in ("json.py", "selectors.py", "signal.py", "tallystick.py"):
+        (tmp_path / name).write_text("raise SystemExit('it was run')")
+    supervised = subprocess.run(
+        (sys.executable, "-P", "-c", BECOME, str(tmp_path), "import sys; sys.exit(7)"),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(),
+        check=False,
+    )
+    command = application_command(
+        tmp_path, Meeting(tmp_path, tmp_path / "s", 1, 2), host="", port=0, as_json=False
+    )
+    served = subprocess.run(
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(),
+        check=False,
+    )
+
+    assert supervised.returncode == 7, supervised.stderr
+    assert served.returncode == 2, served.stderr
+    assert "is no node's folder" in served.stderr
+
+
 def test_a_second_supervisor_of_a_folder_says_why_it_ends(tmp_path):
     first = (sys.executable, "-c", BECOME, str(tmp_path), "print(1, flush=True); input()")
     with subprocess.Popen(
