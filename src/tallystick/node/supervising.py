@@ -10,6 +10,7 @@ import os
 import sys
 
 from tallystick.node.logs import complain, log_to_stderr
+from tallystick.node.parent import parent_pipe
 from tallystick.node.plan import Plan
 from tallystick.node.supervisor import supervise
 
@@ -22,7 +23,7 @@ def main() -> int:
         plan = Plan.from_text(file.read())
     log_to_stderr(as_json=plan.json_logs)
     try:
-        return supervise(plan.folder, plan.programs)
+        return supervise(plan.folder, plan.programs, parent=parent_pipe())
     except Exception as error:  # noqa: BLE001 - each has its exit status
         return complain(error, as_json=plan.json_logs)
 

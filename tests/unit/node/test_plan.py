@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import os
 import socket
 import sqlite3
 import subprocess
@@ -17,7 +18,9 @@ from tallystick.failure import describe
 from tallystick.node import application
 from tallystick.node.engine import Meeting, application_command, fixed_port
 from tallystick.node.logs import log_to_stderr
+from tallystick.node.parent import PIPE
 from tallystick.node.plan import Plan
+from tallystick.node.processes import process_states, started_at
 from tallystick.node.program import Program
 
 BECOME = """
@@ -61,6 +64,28 @@ def test_who_supervises_is_the_same_process_without_what_it_took_to_find_out(tmp
     said, _ = process.communicate(timeout=60)
 
     assert said.split() == ["False", str(process.pid)]
+
+
+def test_who_supervises_ends_with_whoever_started_it(tmp_path):
+    reader, writer = os.pipe()
+    wait = "import time; print('waiting', flush=True); time.sleep(60)"
+    with subprocess.Popen(
+        (sys.executable, "-c", BECOME, str(tmp_path), wait),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        pass_fds=(reader,),
+        env=environment(**{PIPE: str(reader)}),
+    ) as process:
+        os.close(reader)
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        (running,) = process_states(tmp_path).values()
+        os.close(writer)
+        status = process.wait(30)
+
+    assert (said, status) == ("waiting\n", 0)
+    assert started_at(running.pid) == 0
 
 
 def test_nothing_in_the_folder_where_it_is_started_is_run(tmp_path):
