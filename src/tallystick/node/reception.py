@@ -37,7 +37,7 @@ LOG = logging.getLogger(__name__)
 MOST_AT_ONCE = 256  # transactions written to disk together
 KEPT_BLOCKS = 256  # newest blocks, kept in memory for those who follow
 MOST_KEPT_BYTES = 1 << 24  # of them together
-MOST_SENT_BYTES = 1 << 23  # of blocks in one answer
+MOST_SENT_BYTES = 1 << 21  # of blocks in one answer, which waits in memory until it is taken
 
 Answer = tuple[bytes, Acknowledgement]
 
