@@ -7,7 +7,7 @@ that raises one lives beside the rule it enforces; this module holds the base cl
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 __all__ = [
     "ConfigError",
@@ -18,6 +18,7 @@ __all__ = [
     "TallyError",
     "UnavailableError",
     "VerificationError",
+    "to_keep",
 ]
 
 
@@ -87,3 +88,12 @@ class UnavailableError(TallyError):
 
 class InvariantError(RuntimeError):
     """Our own bug: outside the tree, so that no handler swallows it."""
+
+
+E = TypeVar("E", bound=BaseException)
+
+
+def to_keep(error: E) -> E:
+    """Return the error without the frames it was raised in, which keep all that they worked on."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)

@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 ENGINES = ("cometbft", "solo")  # whose blocks others can check
+MILLISECOND = 10**6  # nanoseconds
 FEW = 4  # validators; with fewer none may fail
 
 
@@ -104,6 +105,8 @@ def check_root(
 ) -> None:
     """Check that the state root of a header is final, by keys known from elsewhere.
 
+    Under CometBFT nothing else in the header is; its time is before that of the next one.
+
     Parameters
     ----------
     publics
@@ -133,6 +136,9 @@ def check_root(
         raise VerificationError(msg)
     if light.height != header.height + 1 or light.header.app_hash != header.state_root:
         msg = f"what they signed is not the state after block {header.height}"
+        raise VerificationError(msg)
+    if header.time * MILLISECOND >= light.header.time.total:
+        msg = f"the header of block {header.height} is of a later time than the block after it"
         raise VerificationError(msg)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tallystick.codec import encode
 from tallystick.errors import ConfigError, UnavailableError
+from tallystick.ledger.collect.installed import UninstalledRuleError, check_live
 from tallystick.ledger.genesis import Genesis, load_genesis
 from tallystick.ledger.kernel import Kernel
 from tallystick.ledger.state import state_from_rows
@@ -44,6 +45,19 @@ class KeptLedger:
         if self._state.root != self._head.state_root:
             msg = "the ledger file is damaged: its rows do not have the head's state root"
             raise UnavailableError(msg)
+
+    def check_rules(self) -> None:
+        """Refuse to go on where a running task uses a rule that is not installed here.
+
+        Raises
+        ------
+        ConfigError
+            Names the rule.
+        """
+        try:
+            check_live(self._state)
+        except UninstalledRuleError as error:
+            raise ConfigError(str(error), hint=error.hint) from error
 
     @property
     def refuses_for_good(self) -> bool:

@@ -6,6 +6,7 @@ What a node said it took is kept by the store until a block has it, and waits ag
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallystick.consensus.engine import RetryLaterError
@@ -25,6 +26,15 @@ __all__ = ["MOST_PENDING", "DurablePool", "Pool"]
 
 LOG = logging.getLogger(__name__)
 MOST_PENDING = 20_000
+MOST_BYTES = 1 << 24  # decoded, a large one takes up some five times as much
+
+
+@dataclass(slots=True)
+class _Used:
+    """What one member has waiting: transactions, and their bytes."""
+
+    count: int = 0
+    size: int = 0
 
 
 class Pool:
@@ -35,7 +45,7 @@ class Pool:
     kernel
         Checks envelopes.
     most
-        How many may wait together.
+        How many may wait together; their bytes are `MOST_BYTES` at the most.
     """
 
     def __init__(self, kernel: Kernel, most: int | None = None) -> None:
@@ -44,7 +54,7 @@ class Pool:
         self._most = most
         self._waiting: dict[bytes, Transaction] = {}
         self._nonces: set[tuple[str, int, int]] = set()
-        self._used: dict[str, int] = {}
+        self._used: dict[str, _Used] = {}
 
     def __len__(self) -> int:
         """Return how many wait."""
@@ -64,7 +74,7 @@ class Pool:
 
     def used_by(self, sender: str) -> int:
         """Return how many transactions of a member wait."""
-        return self._used.get(sender, 0)
+        return self._used[sender].count if sender in self._used else 0
 
     def take(self, state: State, wire: bytes, time: int, *, fairly: bool = True) -> Transaction:
         """Let a transaction wait; with ``fairly`` only within its sender's share.
@@ -82,14 +92,19 @@ class Pool:
         if tx.order in self._nonces:
             msg = f"nonce {tx.body.nonce}: another transaction with it waits already"
             raise BadNonceError(msg)
-        share = (self._most or MOST_PENDING) // max(1, len(members.active_members(state)))
-        used = self._used.get(tx.body.sender, 0)
-        if fairly and used >= share:
-            msg = f"'{tx.body.sender}' has {used} transactions waiting"
+        sharers = max(1, len(members.active_members(state)))
+        used = self._used.setdefault(tx.body.sender, _Used())
+        room = max(MOST_BYTES // sharers, self._kernel.limits.transaction_bytes)
+        if fairly and used.count >= (self._most or MOST_PENDING) // sharers:
+            msg = f"'{tx.body.sender}' has {used.count} transactions waiting"
+            raise RetryLaterError(msg)
+        if fairly and used.size + len(wire) > room:
+            msg = f"'{tx.body.sender}' has {used.size:,} bytes of transactions waiting"
             raise RetryLaterError(msg)
         self._waiting[tx.hash] = tx
         self._nonces.add(tx.order)
-        self._used[tx.body.sender] = used + 1
+        used.count += 1
+        used.size += len(wire)
         return tx
 
     def drop(self, tx_hash: bytes) -> bool:
@@ -98,7 +113,9 @@ class Pool:
         if tx is None:
             return False
         self._nonces.discard(tx.order)
-        self._used[tx.body.sender] -= 1
+        used = self._used[tx.body.sender]
+        used.count -= 1
+        used.size -= len(tx.wire)
         return True
 
 

@@ -2,7 +2,7 @@
 
 Whoever knows the genesis and the keys that seal believes a row because the sealer signed the root
 it hangs from. That the row is of the newest state is the node's word alone: compare the header's
-height and time with what is expected.
+height and time with what is expected. Under CometBFT the time can be an earlier one than it was.
 """
 
 from __future__ import annotations

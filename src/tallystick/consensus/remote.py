@@ -18,7 +18,6 @@ from tallystick.consensus.awaited import Awaited, word_in
 from tallystick.consensus.client import RefusedError, number_of
 from tallystick.consensus.engine import RetryLaterError
 from tallystick.consensus.finality import check_final, check_twin, orderers
-from tallystick.consensus.installed import check_installed
 from tallystick.consensus.kept import KeptLedger
 from tallystick.consensus.wire import (
     API,
@@ -38,8 +37,9 @@ from tallystick.errors import (
     VerificationError,
 )
 from tallystick.ledger.block import header_hash
+from tallystick.ledger.collect.installed import UninstalledRuleError
 from tallystick.ledger.genesis import Genesis
-from tallystick.ledger.kernel import ShareExceededError
+from tallystick.ledger.kernel import FaultyTransactionError, ShareExceededError
 
 if TYPE_CHECKING:
     from tallystick.consensus.client import Answer, NodeClient
@@ -104,6 +104,7 @@ class Remote(KeptLedger):
         self._witness = witness
         self.member = ""
         super().__init__(store, genesis)
+        self.check_rules()
         self._seal = b""  # of the head; empty at genesis
         for block in store.blocks(max(1, self._head.height)):
             self._seal = block.evidence
@@ -245,8 +246,9 @@ class Remote(KeptLedger):
             self._check_fork(url, block)
         try:
             outcome = self.kernel.apply(self._state, self._head, block)
+        except UninstalledRuleError as error:
+            raise ConfigError(str(error), hint=error.hint) from error
         except (RejectedError, InvariantError) as error:
-            check_installed(self.kernel, block)
             msg = f"block {header.height} claims what its transactions do not do: {error}"
             raise self._witness.name(
                 url, "false-state", msg, block=encode(block), parent=encode(self._head)
@@ -373,6 +375,8 @@ class Remote(KeptLedger):
     def _refusal_of(self, tx: Transaction) -> RejectedError | None:
         """Return why no block can hold the transaction now, `None` if one could."""
         outcome = self.kernel.propose(self._state, self._head, self.now, [tx])
+        for faulty in outcome.faulty:
+            return FaultyTransactionError(faulty.error)
         for _, error in outcome.refused:
             return None if isinstance(error, ShareExceededError) else error
         return None

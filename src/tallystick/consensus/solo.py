@@ -15,7 +15,7 @@ from tallystick.codec import U8, Record, Signature, decode, encode
 from tallystick.consensus.kept import KeptLedger
 from tallystick.consensus.pool import DurablePool
 from tallystick.crypto import keys
-from tallystick.errors import ConfigError, RejectedError, VerificationError
+from tallystick.errors import ConfigError, RejectedError, VerificationError, to_keep
 from tallystick.ledger.block import header_hash
 from tallystick.ledger.contracts import members
 from tallystick.ledger.genesis import Genesis
@@ -87,6 +87,7 @@ class Solo(KeptLedger):
         if secret is not None:
             store.claim()
         super().__init__(store, genesis)
+        self.check_rules()
         self._secret = secret
         self.newest: Block | None = None  # what was sealed last since it was opened
         self._pool = DurablePool(self.kernel, store, most_pending)
@@ -221,7 +222,7 @@ class Solo(KeptLedger):
     def _remember(self, tx_hash: bytes, result: Receipt | RejectedError) -> None:
         if len(self._outcomes) > MOST_REMEMBERED:
             del self._outcomes[next(iter(self._outcomes))]  # the oldest; nobody waits for it
-        self._outcomes[tx_hash] = result
+        self._outcomes[tx_hash] = to_keep(result) if isinstance(result, RejectedError) else result
 
 
 def check_seal(state: State, genesis: Genesis, header: Header, evidence: bytes) -> None:

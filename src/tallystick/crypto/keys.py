@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from functools import lru_cache
 from typing import ClassVar
 
 from nacl import bindings
 from nacl.exceptions import BadSignatureError as SodiumBadSignatureError
+from nacl.exceptions import RuntimeError as SodiumRuntimeError
+from nacl.exceptions import ValueError as SodiumValueError
 
 from tallystick.errors import VerificationError
 
@@ -30,6 +33,7 @@ __all__ = [
     "BadSignatureError",
     "check_public",
     "is_valid",
+    "is_valid_cofactored",
     "keypair_of",
     "new_secret",
     "public_of",
@@ -43,6 +47,8 @@ __all__ = [
 SECRET_BYTES = 32
 PUBLIC_BYTES = 32
 SIGNATURE_BYTES = 64
+GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
+NEUTRAL = bytes([1]) + bytes(31)
 
 
 class BadSignatureError(VerificationError):
@@ -157,6 +163,47 @@ def verify_raw(public: bytes, data: bytes, signature: bytes) -> None:
             return
     msg = "the signature does not verify"
     raise BadSignatureError(msg)
+
+
+def is_valid_cofactored(public: bytes, data: bytes, signature: bytes) -> bool:
+    """Return whether a signature over exactly ``data`` holds by the rule that CometBFT goes by.
+
+    It takes a few that `verify_raw` does not, which a signer has to make on purpose: with a nonce
+    that is no point of the prime-order group, or that is written in another way. Whoever counts
+    votes has to count them as CometBFT does.
+
+    Parameters
+    ----------
+    public
+        Passes `check_public`.
+
+    References
+    ----------
+    de Valence, ZIP 215, 2020.
+    """
+    with suppress(BadSignatureError):
+        verify_raw(public, data, signature)
+        return True
+    nonce, scalar = signature[:PUBLIC_BYTES], signature[PUBLIC_BYTES:]
+    if len(signature) != SIGNATURE_BYTES or int.from_bytes(scalar, "little") >= GROUP_ORDER:
+        return False
+    hashed = bindings.crypto_core_ed25519_scalar_reduce(
+        hashlib.sha512(nonce + public + data).digest()
+    )
+    try:
+        left = (
+            NEUTRAL
+            if scalar == bytes(32)
+            else bindings.crypto_scalarmult_ed25519_base_noclamp(scalar)
+        )
+        right = bindings.crypto_scalarmult_ed25519_noclamp(hashed, public)
+        rest = bindings.crypto_core_ed25519_sub(left, right)
+        rest = bindings.crypto_core_ed25519_sub(rest, nonce)
+        for _ in range(3):  # times the cofactor
+            rest = bindings.crypto_core_ed25519_add(rest, rest)
+    except (SodiumRuntimeError, SodiumValueError):
+        return False
+    return rest == NEUTRAL
 
 
 def unsafe_sign_raw(secret: bytes, data: bytes) -> bytes:

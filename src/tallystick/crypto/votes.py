@@ -108,9 +108,5 @@ def sign_bytes(vote: Vote, chain_id: str) -> bytes:
 
 
 def is_vote_of(public: bytes, vote: Vote, chain_id: str, signature: bytes) -> bool:
-    """Return whether the owner of ``public`` signed the vote on this chain."""
-    try:
-        keys.verify_raw(public, sign_bytes(vote, chain_id), signature)
-    except keys.BadSignatureError:
-        return False
-    return True
+    """Return whether the owner of ``public`` signed the vote on this chain, as CometBFT sees it."""
+    return keys.is_valid_cofactored(public, sign_bytes(vote, chain_id), signature)

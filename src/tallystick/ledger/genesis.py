@@ -112,6 +112,10 @@ def _check_validators(genesis: Genesis) -> None:
     if not any(key.role == "validator" for each in genesis.founders for key in each.keys):
         msg = "no founder has a validator key, and 'cometbft' needs one at least"
         raise ConfigError(msg)
+    for founder in genesis.founders:
+        if sum(key.role == "validator" for key in founder.keys) > 1:
+            msg = f"'{founder.id}' has two validator keys, and votes with one"
+            raise ConfigError(msg, hint="give the newest in the card; the others come by rotation")
 
 
 def check_genesis(genesis: Genesis) -> None:

@@ -7,12 +7,14 @@ accepted, so a bug cannot stop the chain. Due work runs per task in a savepoint.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from tallystick.crypto.hashes import sha256
 from tallystick.errors import RejectedError, TallyError
 from tallystick.ledger.block import Block, Header, genesis_header, header_hash, transactions_root
+from tallystick.ledger.collect.installed import UninstalledRuleError
 from tallystick.ledger.context import Context
 from tallystick.ledger.contracts import accounts, changes, members, validators
 from tallystick.ledger.contracts.tasks import advance_tasks
@@ -44,6 +46,7 @@ __all__ = [
 ]
 
 PROTOCOL = 1
+MOST_FAILED = 64  # of one sender, for one block
 KNOWN = frozenset({PROTOCOL})  # versions whose blocks this program executes
 
 
@@ -170,14 +173,16 @@ class Kernel:
         """Execute ``candidates`` in canonical order and keep those that succeed.
 
         Rejected ones are reported and leave no trace, unless the attempt is to be recorded; so do
-        those that make a handler raise anything unforeseen.
+        those that make a handler raise anything unforeseen. Work for nothing has a bound: after
+        `MOST_FAILED` of one sender its others wait, as they do behind one that waits.
         """
         run = _Run(self, state, parent, time)
         chosen, waiting = self._fair(parent, tuple(candidates))
         run.refused.extend((tx, ShareExceededError()) for tx in waiting)
         held_back: set[tuple[str, int]] = set()
+        failed: Counter[str] = Counter()
         for tx in sorted(chosen, key=lambda tx: tx.order):
-            if tx.order[:2] in held_back:  # its nonce must not overtake the one that waits
+            if failed[tx.body.sender] >= MOST_FAILED or tx.order[:2] in held_back:
                 run.refused.append((tx, ShareExceededError()))
                 continue
             try:
@@ -186,6 +191,7 @@ class Kernel:
                 held_back.add(tx.order[:2])
                 run.refused.append((tx, error))
             except RejectedError as error:
+                failed[tx.body.sender] += 1
                 run.refused.append((tx, error))
             except Exception as error:  # noqa: BLE001 - a bug of ours must not stop the chain
                 run.faulty.append(Faulty(tx, f"{type(error).__name__}: {error}"))
@@ -202,6 +208,8 @@ class Kernel:
         InvalidBlockError
             The header does not follow from the parent or does not fit what was executed, an
             envelope is invalid, or a transaction makes a handler raise something unforeseen.
+        UninstalledRuleError
+            As `execute`.
         """
         header = block.header
         self._check_header(parent, header)
@@ -230,6 +238,8 @@ class Kernel:
         ------
         InvalidBlockError
             As `apply`, but for the header: this makes it.
+        UninstalledRuleError
+            A transaction names a rule that is not here: the block may be in order elsewhere.
         """
         run = _Run(self, state, parent, time)
         last: tuple[str, int, int] | None = None
@@ -240,6 +250,8 @@ class Kernel:
                 _check_order(last, tx)
                 last = tx.order
                 run.execute(tx, keep_refused=True)
+            except UninstalledRuleError:
+                raise
             except InvalidTransactionError as error:
                 msg = f"holds a transaction that is refused before execution: {error}"
                 raise InvalidBlockError(msg) from error
@@ -324,6 +336,8 @@ class _Run:
         scratch = self.state.scratch()
         try:
             events = handle(scratch, self._context(tx), tx.body.message)
+        except UninstalledRuleError:
+            raise
         except RejectedError as error:
             if not keep_refused and not error.recorded:
                 raise

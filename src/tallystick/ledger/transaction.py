@@ -7,7 +7,6 @@ on another ledger. Nonces rise but may skip; expiry is mandatory and bounded.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import msgspec
@@ -43,6 +42,8 @@ __all__ = [
 ]
 
 DOMAIN = b"transaction/1"
+MOST_VERIFIED = 1 << 15
+_verified: set[tuple[bytes, bytes, bytes]] = set()
 NONCES: Table[int] = Table(0x03, Annotated[int, msgspec.Meta(ge=0, le=MAX_U63)])
 
 
@@ -175,7 +176,7 @@ def check_transaction(
     if last is not None and body.nonce <= last:
         msg = f"nonce {body.nonce}; the last accepted one is {last}"
         raise BadNonceError(msg)
-    if not _signed(key.public, genesis + tx.raw_body, tx.signature):
+    if not _is_signed(tx, key.public, genesis):
         raise BadSignatureError
 
 
@@ -185,13 +186,20 @@ def verify_signature(state: State, tx: Transaction, genesis: bytes) -> bool:
     It can be asked ahead and in other threads, since what is found out is remembered.
     """
     key = members.active_key(state, tx.body.sender, tx.body.key)
-    return key is not None and _signed(key.public, genesis + tx.raw_body, tx.signature)
+    return key is not None and _is_signed(tx, key.public, genesis)
 
 
-@lru_cache(maxsize=1 << 15)
-def _signed(public: bytes, message: bytes, signature: bytes) -> bool:
-    """Verify once what admission, proposal and acceptance all ask."""
-    return keys.is_valid(public, DOMAIN, message, signature)
+def _is_signed(tx: Transaction, public: bytes, genesis: bytes) -> bool:
+    """Verify once what admission, proposal and acceptance all ask; remember it by a hash."""
+    verified = (tx.hash, public, genesis)  # the hash is of the signature, too
+    if verified in _verified:
+        return True
+    if not keys.is_valid(public, DOMAIN, genesis + tx.raw_body, tx.signature):
+        return False
+    if len(_verified) >= MOST_VERIFIED:
+        _verified.clear()  # at once, whoever else asks
+    _verified.add(verified)
+    return True
 
 
 def spend_nonce(state: State, tx: Transaction) -> None:

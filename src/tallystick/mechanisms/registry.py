@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import inspect
 import pkgutil
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -124,11 +125,21 @@ def rule_digest(rule_id: str) -> bytes:
     A built-in rule's number changes whenever any output bit would, so its id suffices.
     """
     kind = rule_class(rule_id)
-    if kind.__module__.startswith("tallystick.mechanisms."):
+    if _is_built_in(kind):
         return b""
+    return _source_digest(kind)
+
+
+def _is_built_in(kind: type[Rule]) -> bool:
+    return kind.__module__.startswith("tallystick.mechanisms.")
+
+
+@cache
+def _source_digest(kind: type[Rule]) -> bytes:
+    """Read once, when the rule is imported: what a file says later is not what runs."""
     source = inspect.getsourcefile(kind)
     if source is None:
-        msg = f"rule '{rule_id}' has no source file to pin"
+        msg = f"rule '{kind.id}' has no source file to pin"
         raise ConfigError(msg)
     return hashlib.sha256(Path(source).read_bytes()).digest()
 
@@ -149,3 +160,7 @@ def _import_rules() -> None:
             importlib.import_module(f"{folder.__name__}.{module.name}")
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda found: found.name):
         point.load()
+    for rule in _RULES.values():
+        if not _is_built_in(rule):
+            with suppress(ConfigError):  # said again when terms name it
+                _source_digest(rule)

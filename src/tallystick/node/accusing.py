@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tallystick.consensus.cometbft.rpc_json import parse_double_votes
 from tallystick.consensus.cometbft.validators import address_of
 from tallystick.crypto import keys
-from tallystick.errors import DecodeError, RejectedError, TallyError, UnavailableError
+from tallystick.errors import DecodeError, RejectedError, UnavailableError
 from tallystick.ledger.contracts import members, validators
 from tallystick.ledger.messages import Equivocate
 from tallystick.ledger.transaction import Body, last_nonce, sign_transaction
@@ -59,6 +59,7 @@ class Accuser:
         self._make_rpc = make_rpc
         self._witness = witness
         self._heights: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        self._nonces: dict[int, int] = {}  # the last used, by the index of the key
         self._told: deque[dict[str, Any]] = deque(maxlen=MOST_TOLD)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="accuser", daemon=True)
@@ -121,16 +122,21 @@ class Accuser:
                 if self._stopping.is_set():
                     break
                 try:
-                    for found in parse_double_votes(rpc.call("block", height=str(height))):
-                        self._sue(height, found)
+                    self._sue_all(height, rpc.call("block", height=str(height)))
                     break
                 except (DecodeError, UnavailableError) as error:
                     LOG.warning("the proof in block %d is not brought yet: %s", height, error)
                     self._stopping.wait(PAUSE_SECONDS)
-                except TallyError:
+                except Exception:
                     LOG.exception("the proof in block %d is not brought", height)
                     break
+            else:
+                LOG.error("the proof in block %d was not brought in %d tries", height, ATTEMPTS)
         rpc.close()
+
+    def _sue_all(self, height: int, block: dict[str, Any]) -> None:
+        for found in parse_double_votes(block):
+            self._sue(height, found)
 
     def _sue(self, height: int, found: DoubleVote) -> None:
         """Hand in the proof, unless another node's was quicker."""
@@ -145,10 +151,11 @@ class Accuser:
         if public not in held or name == self._member:
             return
         index = held.index(public)
+        nonce = max(last_nonce(state, self._member, index), self._nonces.get(index, 0)) + 1
         body = Body(
             sender=self._member,
             key=index,
-            nonce=last_nonce(state, self._member, index) + 1,
+            nonce=nonce,
             valid_until=engine.now + engine.genesis.limits.validity // 2,
             message=Equivocate(name, found.votes, found.signatures),
         )
@@ -157,3 +164,5 @@ class Accuser:
             self._submit(tx.wire)
         except RejectedError as error:
             LOG.info("the proof against '%s' is not taken: %s", name, error)
+        else:
+            self._nonces[index] = nonce  # others of the same block come with the next ones

@@ -36,8 +36,6 @@ from tallystick.storage.sqlite import LedgerStore
 
 if TYPE_CHECKING:
     from tallystick.federation.keyring import Keyring
-    from tallystick.ledger.kernel import Outcome
-    from tallystick.ledger.state import State
     from tallystick.node.engine import Meeting
 
 __all__ = ["open_consortium", "voting_secret", "watch_key"]
@@ -90,8 +88,8 @@ class _Node:
         store = LedgerStore(folder / LEDGER)
         opened.callback(store.close)
         self.engine = engine = Replica(store, given.genesis, most_pending=settings.pending)
-        engine.secret = voting_secret(engine.state, keyring)
-        engine.listen(lambda outcome: watch_key(engine, keyring, outcome))
+        engine.secret = voting_secret(engine, keyring)
+        engine.listen(lambda _: watch_key(engine, keyring))
         reader = LedgerStore(folder / LEDGER)
         opened.callback(reader.close)
         shelf = open_shelf(folder / BLOBS, settings, keyring)
@@ -211,32 +209,27 @@ def _begin_again(folder: Path, meeting: Meeting) -> None:
             shutil.rmtree(each)
 
 
-def voting_secret(state: State, keyring: Keyring) -> bytes:
-    """Return the secret of the member's newest validator key on the ledger that is at hand.
+def voting_secret(engine: Replica, keyring: Keyring) -> bytes:
+    """Return the secret that the member's vote on the block after the head is signed with.
 
-    Whoever is no member yet will vote with the newest it has.
+    Whoever has no vote in it will vote with the newest key that the ledger has of it, and whoever
+    is no member yet with the newest it has.
     """
-    row = state.get(members.MEMBERS, keyring.name)
     held = {keys.public_of(secret): secret for secret in keyring.validator}
-    for key in reversed(row.keys if row else ()):
-        if key.active and key.role == "validator" and key.public in held:
-            return held[key.public]
+    row = engine.state.reader().get(members.MEMBERS, keyring.name)
+    newest = [key.public for key in (row.keys if row else ()) if key.active]
+    for public in (engine.voters().get(keyring.name), *reversed(newest)):
+        if public in held:
+            return held[public]
     return keyring.validator[-1]
 
 
-def watch_key(engine: Replica, keyring: Keyring, outcome: Outcome) -> None:
-    """End this process when the ledger has replaced the key it votes with: it starts anew.
+def watch_key(engine: Replica, keyring: Keyring) -> None:
+    """End this process when the member's votes ask for another key than is in use: it starts anew.
 
-    A snapshot may hold a key that was replaced before, which no block shows here.
+    Not before: as long as the key that was replaced is asked for, nobody else's vote is this one's.
     """
-    base = engine.base
-    is_first = base is not None and outcome.header.height == base.height + 1
-    if not is_first and members.MEMBERS.key(keyring.name) not in outcome.changes:
-        return
-    row = engine.state.get(members.MEMBERS, keyring.name)
-    in_use = keys.public_of(engine.secret)
-    newest = [key.public for key in (row.keys if row else ()) if key.role == "validator"]
-    if newest and newest[-1] != in_use:
+    if voting_secret(engine, keyring) != engine.secret:
         LOG.warning("the validator key was replaced: starting anew with the new one")
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -44,6 +44,7 @@ __all__ = ["Relay"]
 
 LOG = logging.getLogger(__name__)
 AGAIN_SECONDS = 2.0  # until what no block has is handed over again
+LEFT_OUT_BLOCKS = 8  # until what waits is looked at for whether a block can hold it at all
 LOOK_SECONDS = 0.5  # between two looks for evidence while CometBFT is away
 PEERS_SECONDS = 1.0  # what is known of peers is so old at most
 PAGE = 100  # validators in an answer
@@ -90,7 +91,8 @@ class Relay(Reception):
         self._quiet_seconds = quiet_seconds
         self._also = also
         self._looking, self._asking = make_rpc(), make_rpc()
-        self._late: set[bytes] = set()
+        self._late: dict[bytes, int] = {}  # what waits, and how high the ledger was when seen to
+        self._unhanded = set(engine.waiting())  # taken here, and not known to be with CometBFT
         self.ask_engine = self._ask_light
         self._peers: list[str] = []
         self._voters: set[str] | None = None
@@ -214,12 +216,16 @@ class Relay(Reception):
             for place, (wire, answer) in enumerate(zip(wires, answers, strict=True))
             if isinstance(answer, bytes)
         ]
+        self._unhanded.update(tx_hash for _, _, tx_hash in taken)
+        earlier = self._earlier({tx_hash for _, _, tx_hash in taken})
         try:
-            problems = self._rpc.broadcast([wire for _, wire, _ in taken])
+            problems = self._rpc.broadcast([*earlier, *(wire for _, wire, _ in taken)])
         except (UnavailableError, DecodeError) as error:
             LOG.warning("%s; what was taken is handed over later", error)
             return answers
-        told = list(zip(taken, problems, strict=True))
+        self._unhanded.difference_update(map(transaction_hash, earlier))
+        self._unhanded.difference_update(tx_hash for _, _, tx_hash in taken)
+        told = list(zip(taken, problems[len(earlier) :], strict=True))
         held.update(tx_hash for (_, _, tx_hash), problem in told if problem is None)
         for (place, _, tx_hash), problem in told:
             if isinstance(problem, RetryLaterError) and tx_hash not in held:
@@ -229,18 +235,35 @@ class Relay(Reception):
                 LOG.warning("transaction %s is handed over later: %s", tx_hash.hex()[:12], problem)
         return answers
 
+    def _earlier(self, taken: set[bytes]) -> list[bytes]:
+        """Return what is to go before those that were taken: a nonce must not be overtaken."""
+        if self._unhanded <= taken:
+            return []
+        waiting = self.engine.waiting()
+        self._unhanded.intersection_update(waiting)
+        return [wire for tx, wire in waiting.items() if tx in self._unhanded and tx not in taken]
+
     def _hand_over_again(self) -> None:
-        """Hand over what no block has for a while, and forget what none can hold."""
+        """Hand over what no block has for a while, and forget what none can hold.
+
+        Whether it could be executed is asked only once blocks went on without it: it may rest on
+        what another node was handed, and while nothing is decided that is in no block either.
+        """
         waiting = {} if self.engine.failure else self.engine.waiting()
-        late = self._late.intersection(waiting)  # it waited when this was done last
-        self._late = set(waiting)
+        height = self.engine.head.height
+        seen = {tx: self._late[tx] for tx in waiting if tx in self._late}
+        self._late = {tx: seen.get(tx, height) for tx in waiting}
+        late = self._unhanded.union(seen).intersection(waiting)  # it waited when this was done last
         if not late:
             return
         try:
-            self.engine.reconsider(late)
-            self._rpc.broadcast([wire for tx, wire in self.engine.waiting().items() if tx in late])
+            self.engine.reconsider(tx for tx in seen if height - seen[tx] >= LEFT_OUT_BLOCKS)
+            again = {tx: wire for tx, wire in self.engine.waiting().items() if tx in late}
+            self._rpc.broadcast(list(again.values()))
         except (UnavailableError, DecodeError) as error:
             LOG.info("nothing is handed over now: %s", error)
+        else:
+            self._unhanded.difference_update(again)
 
     # --- blocks and their evidence --------------------------------------------------------------
 

@@ -6,9 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from tallystick.consensus.finality import check_final, orderers
-from tallystick.consensus.installed import check_installed
-from tallystick.errors import DecodeError, InvariantError, RejectedError, VerificationError
+from tallystick.errors import (
+    ConfigError,
+    DecodeError,
+    InvariantError,
+    RejectedError,
+    VerificationError,
+)
 from tallystick.ledger.block import header_hash
+from tallystick.ledger.collect.installed import UninstalledRuleError
 from tallystick.ledger.contracts.members import MEMBERS, ROLL
 from tallystick.ledger.contracts.validators import VALIDATORS
 from tallystick.ledger.kernel import Kernel
@@ -91,8 +97,9 @@ def execute(bundle: Bundle, checkpoint: Checkpoint | None = None) -> Executed:
         evidence = block.evidence
         try:
             outcome = kernel.apply(state, head, block)
+        except UninstalledRuleError as error:
+            raise ConfigError(str(error), hint=error.hint) from error
         except (RejectedError, InvariantError) as error:
-            check_installed(kernel, block)
             msg = f"block {block.header.height} {error}"
             raise HistoryError(msg) from error
         state.commit(outcome.changes)

@@ -18,7 +18,7 @@ from tallystick.ledger.receipt import Receipt
 from tallystick.storage.lock import Lock
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator, Mapping
 
     from tallystick.ledger.kernel import Outcome
 
@@ -171,8 +171,15 @@ class LedgerStore:
             for height, leaf in self._db.execute(query, (task, start)):
                 yield height, bytes(leaf)
 
-    def commit(self, outcome: Outcome, evidence: bytes) -> None:
+    def commit(
+        self, outcome: Outcome, evidence: bytes, facts: Mapping[str, bytes] | None = None
+    ) -> None:
         """Write a block and everything it changed, all or nothing.
+
+        Parameters
+        ----------
+        facts
+            Named values that are written with it.
 
         Raises
         ------
@@ -199,6 +206,9 @@ class LedgerStore:
                 )
                 gone = [(tx.hash,) for tx in outcome.transactions]
                 self._db.executemany("DELETE FROM pool WHERE hash = ?", gone)
+                self._db.executemany(
+                    "INSERT OR REPLACE INTO facts VALUES (?, ?)", list((facts or {}).items())
+                )
         except UnavailableError:
             self._counts = counts
             raise

@@ -183,6 +183,19 @@ def test_a_state_is_final_by_the_votes_for_the_next_block(ordered):
         check_root(ordered.genesis, publics, ordered.headers[height], evidence)
 
 
+def test_a_header_that_claims_to_be_later_than_what_proves_its_state_is_refused(ordered):
+    following = ordered.lights[3].header.time.milliseconds
+    publics = [each.public for each in ordered.lights[3].validators]
+
+    with pytest.raises(VerificationError, match="later time"):
+        check_root(
+            ordered.genesis,
+            publics,
+            replace(ordered.headers[2], time=following),
+            encode(ordered.lights[3]),
+        )
+
+
 def test_a_state_that_too_few_of_those_known_signed_is_not_final(ordered):
     publics = [each.public for each in ordered.lights[3].validators]
     strangers = [public_of(f"stranger {n}") for n in range(2)]

@@ -53,6 +53,23 @@ def test_what_waits_is_there_once_in_the_order_it_came(world, pool):
     assert [pool.used_by(name) for name in ("bravo", "charlie", "delta")] == [2, 1, 0]
 
 
+def test_bytes_are_shared_as_places_are(world, store, monkeypatch):
+    monkeypatch.setattr("tallystick.consensus.pool.MOST_BYTES", 0)  # a transaction's at least
+    durable = DurablePool(world.kernel, store)
+    sent, size = [], 0
+    while size <= world.kernel.limits.transaction_bytes:
+        sent.append(pay(world))
+        size += len(sent[-1].wire)
+    most = len(sent) - 1
+    answers = durable.admit(world.state, [tx.wire for tx in sent], world.now)
+
+    assert [isinstance(each, bytes) for each in answers] == [True] * most + [False]
+    assert isinstance(answers[-1], RetryLaterError)
+    assert isinstance(durable.admit(world.state, [pay(world, "charlie").wire], world.now)[0], bytes)
+    durable.settle([sent[0].hash], ())
+    assert durable.admit(world.state, [sent[-1].wire], world.now) == [sent[-1].hash]
+
+
 def test_a_nonce_waits_once_and_is_free_when_its_transaction_goes(world, pool):
     older, newer = (world.sign("bravo", Transfer("alpha", n), nonce=1) for n in (1, 2))
     take(pool, world, older)

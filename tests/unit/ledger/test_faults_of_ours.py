@@ -51,7 +51,9 @@ def test_a_suspended_task_takes_nothing_more():
     assert not any(key[0] in {0x24, 0x25} for key, _ in play.world.state.rows())
 
 
-@pytest.mark.parametrize("error", [KeyError, ZeroDivisionError, RecursionError, AssertionError])
+@pytest.mark.parametrize(
+    "error", [KeyError, ZeroDivisionError, RecursionError, MemoryError, AssertionError]
+)
 def test_whatever_due_work_raises_is_caught(monkeypatch, error):
     world = World(tolerant=True)
     play = Play(world, simple())

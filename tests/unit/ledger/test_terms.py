@@ -18,6 +18,7 @@ from support.terms import (
 )
 from support.world import World, digest
 
+from tallystick.ledger.collect.installed import UninstalledRuleError
 from tallystick.ledger.collect.recipe import (
     BadTermsError,
     check_terms,
@@ -89,7 +90,6 @@ def test_terms_are_refused(why):
 
 
 STAGES = {
-    "an unknown rule": (stage("x", "decide/unheard-of/1"), "unknown rule"),
     "an unknown parameter": (stage("x", "decide/all/1", of="update", k=3), "no parameter 'k'"),
     "a refused parameter": (
         stage("x", "select/beacon/1", source="members", seats=4),
@@ -99,7 +99,6 @@ STAGES = {
         stage("x", "decide/screened/1", of="update", cohort="three"),
         "cohort",
     ),
-    "a rule nobody pinned": (None, "not the one the terms pin"),
     "a name used before": (changed(PLAIN, name="update"), "appears twice"),
     "a reserved name": (stage("members", "select/all/1", source="members"), "reserved"),
     "a roster that must not be written": (
@@ -143,11 +142,7 @@ STAGES = {
 @pytest.mark.parametrize("why", STAGES)
 def test_a_stage_with_a_fault_is_refused_by_name(why):
     wrong, says = STAGES[why]
-    if wrong is None:
-        wrong = stage("x", "screen/test-byte/1", of="update", who="members")
-        terms = terms_with(wrong, pins=())
-    else:
-        terms = terms_with(wrong)
+    terms = terms_with(wrong)
 
     with pytest.raises(BadTermsError, match=says) as refused:
         check_terms(terms, trial=True, faults=0)
@@ -161,10 +156,27 @@ def test_every_fault_planted_above_is_the_only_one():
     check_terms(terms_with(changed(SCREEN, name="x")), trial=True, faults=0)
 
 
-def test_a_rule_pinned_by_another_digest_is_refused():
-    terms = changed(chain_fl(), pins=(Pin("screen/test-byte/1", digest("other")),))
+BYTE = stage("x", "screen/test-byte/1", of="update", who="members")
 
-    with pytest.raises(BadTermsError, match="not the one the terms pin"):
+
+@pytest.mark.parametrize(
+    ("terms", "says"),
+    [
+        (terms_with(stage("x", "decide/unheard-of/1")), "stage 'x': .* is not installed here"),
+        (terms_with(BYTE, pins=()), "stage 'x': .* not the one the terms pin"),
+        (
+            terms_with(BYTE, pins=(Pin("screen/test-byte/1", digest("other")),)),
+            "stage 'x': .* not the one the terms pin",
+        ),
+        (
+            terms_with(PLAIN, pins=(Pin("decide/all/1", digest("other")),)),
+            "not the one the terms pin",
+        ),
+    ],
+    ids=["unknown", "nobody pinned it", "pinned by another digest", "pinned though built in"],
+)
+def test_terms_with_a_rule_that_is_not_here_are_not_judged(terms, says):
+    with pytest.raises(UninstalledRuleError, match=says):
         check_terms(terms, trial=True, faults=0)
 
 

@@ -293,14 +293,58 @@ def test_it_is_handed_over_again_until_a_block_has_it(site):
     assert site.relay.outcome(tx.hash).code == 0
 
 
-def test_what_no_block_can_hold_is_handed_over_no_more(site):
+def test_what_could_be_in_none_of_several_blocks_is_handed_over_no_more(site):
     site.start()
     tx = site.world.sign("bravo", Transfer("alpha", 2**60))
     site.submit(tx)
+    for _ in range(module.LEFT_OUT_BLOCKS):
+        site.rpc.wait_for(len(site.rpc.taken) + 2)
+        assert site.relay.outcome(tx.hash) is None
+        site.decide()
     until(lambda: site.relay.outcome(tx.hash) is not None)
 
     assert site.relay.outcome(tx.hash).code == 411
     assert site.replica.waiting() == {}
+
+
+def test_what_rests_on_another_transaction_is_kept_while_nothing_is_decided(site):
+    site.start()
+    poor = site.world.sign("bravo", Transfer("alpha", 10_000_050))
+    site.submit(poor)  # another node was handed what pays for it
+    site.rpc.wait_for(20)
+    site.world.send("charlie", Transfer("bravo", 100))
+    site.decide()
+    site.world.pending.append(poor)
+    site.decide()
+
+    assert site.relay.outcome(poor.hash).code == 0
+
+
+def test_what_was_acknowledged_earlier_is_not_overtaken(site, monkeypatch):
+    monkeypatch.setattr(module, "AGAIN_SECONDS", 1000.0)
+    site.rpc.dead = True
+    site.start()
+    first, second, third = (site.pay(nonce=nonce) for nonce in (1, 2, 3))
+    site.submit(first)
+    site.submit(second)
+    site.rpc.dead = False
+    site.submit(third)
+
+    assert site.rpc.taken == [first.wire, second.wire, third.wire]
+
+
+def test_what_was_taken_before_a_restart_is_not_overtaken_after_it(site, monkeypatch):
+    monkeypatch.setattr(module, "AGAIN_SECONDS", 1000.0)
+    site.rpc.dead = True
+    site.start()
+    first, second = (site.pay(nonce=nonce) for nonce in (1, 2))
+    site.submit(first)
+    site.close()
+    site.rpc.dead = False
+    site.open().start()
+    site.submit(second)
+
+    assert site.rpc.taken == [first.wire, second.wire]
 
 
 def test_while_cometbft_is_away_transactions_are_kept_and_handed_over_later(site):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tallystick.codec import decode, encode
 from tallystick.consensus.cometbft import abci_pb2 as abci
-from tallystick.consensus.cometbft.replica import receipt_hash
+from tallystick.consensus.cometbft.replica import CannotJudgeError, receipt_hash
 from tallystick.consensus.cometbft.snapshots import RETRY, SnapshotInfo
 from tallystick.consensus.cometbft.validators import address_of, founding_validators
 from tallystick.consensus.engine import RetryLaterError
@@ -137,7 +137,11 @@ class Application:
 
     def _process_proposal(self, asked: abci.BlockRequest) -> abci.Verdict:
         wires = list(asked.txs)
-        wrong = self._replica.refusal(asked.height, _milliseconds(asked.time), wires)
+        try:
+            wrong = self._replica.refusal(asked.height, _milliseconds(asked.time), wires)
+        except CannotJudgeError as error:
+            LOG.error("block %d is not judged: %s", asked.height, error)  # noqa: TRY400
+            return abci.Verdict(status=REJECT)
         if not wrong:
             return abci.Verdict(status=ACCEPT)
         LOG.error("the block %d that was proposed is refused: %s", asked.height, wrong)

@@ -204,8 +204,7 @@ def double_signers(one: LightBlock, other: LightBlock) -> list[bytes]:
 def without_unverifiable(light: LightBlock) -> LightBlock:
     """Return the light block with every vote that does not verify left out.
 
-    CometBFT accepts some signatures that no honest signer makes and that `check_commit` refuses, so
-    whoever stores a commit passes it through here: else one validator could make it unprovable.
+    So that one vote that nobody should have counted does not make the rest unprovable.
     """
     votes = light.commit.signatures
     if len(votes) != len(light.validators):

@@ -11,32 +11,33 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from tallystick.codec import decode, encode
+from tallystick.codec import U63, Hash, Label, Record, decode, encode
 from tallystick.consensus.cometbft.mempool import Mempool
 from tallystick.consensus.engine import RetryLaterError
 from tallystick.consensus.kept import KeptLedger
 from tallystick.consensus.pool import DurablePool
 from tallystick.crypto.hashes import sha256
-from tallystick.errors import InvariantError, RejectedError
+from tallystick.errors import InvariantError, RejectedError, TallyError, to_keep
 from tallystick.ledger.block import transactions_root
+from tallystick.ledger.collect.installed import UninstalledRuleError, check_live
 from tallystick.ledger.collect.rows import TASKS
-from tallystick.ledger.contracts import members
+from tallystick.ledger.contracts import members, validators
 from tallystick.ledger.kernel import (
     FaultyTransactionError,
-    InvalidBlockError,
     ShareExceededError,
     UnsupportedProtocolError,
 )
 from tallystick.ledger.state import state_from_rows
 from tallystick.ledger.transaction import (
+    check_transaction,
     transaction_hash,
     verify_signature,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from tallystick.ledger.block import Block, Header
@@ -45,12 +46,19 @@ if TYPE_CHECKING:
     from tallystick.ledger.receipt import Receipt
     from tallystick.storage.sqlite import LedgerStore
 
-__all__ = ["Decided", "Replica", "receipt_hash"]
+__all__ = ["CannotJudgeError", "Decided", "Replica", "receipt_hash"]
 
 LOG = logging.getLogger(__name__)
 MOST_REFUSED = 50_000
 VERIFYING_THREADS = 2
+LEAVING = "leaving"  # a fact of the store
 FEW = 8  # transactions that are verified as soon as they are executed
+
+
+class CannotJudgeError(TallyError):
+    """Whether a block is in order cannot be told here; whoever proposed it is not to blame."""
+
+    slug: ClassVar[str] = "cannot-judge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,13 @@ class Decided:
 
     outcome: Outcome
     version: int | None
+
+
+class _Leaving(Record):
+    """The validators before a block that changed them: those who decide the one after it."""
+
+    height: U63
+    keys: tuple[tuple[Label, Hash], ...]
 
 
 class Replica(KeptLedger):
@@ -119,6 +134,7 @@ class Replica(KeptLedger):
         self._verifying = ThreadPoolExecutor(VERIFYING_THREADS, "verify")
         self._refused.update(self._pool.take_up(self._state, self._head.time))
         self._look_ahead()
+        self._look_for_rules()
 
     # --- what every engine offers -----------------------------------------------------------
 
@@ -166,10 +182,18 @@ class Replica(KeptLedger):
             listed = sorted(self._pool.waiting(), key=lambda tx: tx.order)
             return {tx.hash: tx.wire for tx in listed}
 
-    def reconsider(self, hashes: Collection[bytes]) -> None:
-        """Forget those that wait here and that no block can hold any more, and remember why."""
+    def reconsider(self, hashes: Iterable[bytes]) -> None:
+        """Forget what waits here and can be in no block any more, and remember why.
+
+        Parameters
+        ----------
+        hashes
+            Of those that are executed to find out; of the others the envelope decides.
+        """
         with self.lock:
-            waiting = [tx for tx in self._pool.waiting() if tx.hash in hashes]
+            self._forget_expired()
+            doubtful = set(hashes)
+            waiting = [tx for tx in self._pool.waiting() if tx.hash in doubtful]
             if waiting:
                 outcome = self.kernel.propose(self._state, self._head, self.now, waiting)
                 self._forget_refused(outcome)
@@ -211,16 +235,19 @@ class Replica(KeptLedger):
         again
             It is there already, and a block has been decided since.
         """
+        tx_hash = transaction_hash(wire)
         with self.lock:
+            problem: RejectedError | RetryLaterError | None = None
             try:
-                if again:
-                    self._check_again(wire)
-                else:
+                if not again:
                     self._mempool.enter(self._state, wire, self.now)
+                elif (problem := self._refused.get(tx_hash)) is None:
+                    self._mempool.stay(self._state, self._mempool.parse(wire), self.now)
             except (RejectedError, RetryLaterError) as error:
-                self._mempool.drop(transaction_hash(wire))
-                return error
-        return None
+                problem = error
+            if problem is not None:
+                self._mempool.drop(tx_hash)
+            return problem
 
     def propose(self, at: int, candidates: Sequence[bytes]) -> list[bytes]:
         """Return what the next block, at a time in ms, is to hold.
@@ -246,14 +273,23 @@ class Replica(KeptLedger):
             return wires
 
     def refusal(self, height: int, at: int, wires: Sequence[bytes]) -> str:
-        """Return what is wrong with a proposed block, nothing if it may be decided."""
+        """Return what is wrong with a proposed block, nothing if it may be decided.
+
+        Raises
+        ------
+        CannotJudgeError
+            Nothing may be wrong with it: this node cannot tell.
+        """
         with self.lock:
             self._check_able()
             if height != self._head.height + 1:
-                return f"it does not follow block {self._head.height}"
+                msg = f"it does not follow block {self._head.height}, the newest here"
+                raise CannotJudgeError(msg)
             try:
                 self._execute(at, wires)
-            except (InvalidBlockError, RejectedError, InvariantError) as error:
+            except (UninstalledRuleError, InvariantError) as error:
+                raise CannotJudgeError(str(error)) from error
+            except RejectedError as error:
                 return str(error)
         return ""
 
@@ -264,6 +300,8 @@ class Replica(KeptLedger):
         ------
         InvariantError
             Two thirds of the validators decided what cannot be executed, or another height.
+        UninstalledRuleError
+            The block needs a rule that is not installed here; this ledger waits for it.
         UnsupportedProtocolError
             The network went on to a protocol version that this program does not know.
         """
@@ -274,6 +312,10 @@ class Replica(KeptLedger):
                 raise InvariantError(msg)
             try:
                 outcome = self._execute(at, wires)
+            except UninstalledRuleError as error:
+                LOG.critical("%s", error)
+                self.failure = f"{error}; {error.hint}"
+                raise
             except RejectedError as error:
                 msg = f"block {height} was decided and cannot be executed: {error}"
                 raise InvariantError(msg) from error
@@ -295,7 +337,11 @@ class Replica(KeptLedger):
                 msg = "a block was to be written before it was decided"
                 raise InvariantError(msg)
             outcome = self._decided.outcome
-            self._store.commit(outcome, b"")
+            leaving: dict[str, bytes] = {}
+            if outcome.validator_updates:  # they are in force from the block after the next on
+                before = validators.validator_set(self._state)
+                leaving[LEAVING] = encode(_Leaving(outcome.header.height, tuple(before.items())))
+            self._store.commit(outcome, b"", leaving)
             self._state.commit(outcome.changes)
             self._head = outcome.header
             self._decided = None
@@ -306,6 +352,18 @@ class Replica(KeptLedger):
             self._look_ahead()
         for listener in self._listeners:
             listener(outcome)
+
+    def voters(self) -> dict[str, bytes]:
+        """Return the public keys, by member, whose votes decide the block after the head.
+
+        CometBFT is told of other keys after a block, and asks for them from the next but one on.
+        """
+        with self.lock:
+            data = self._store.fact(LEAVING)
+            leaving = None if data is None else decode(_Leaving, data)
+            if leaving is not None and leaving.height == self._head.height:
+                return dict(leaving.keys)
+            return validators.validator_set(self._state)
 
     @property
     def base(self) -> Header | None:
@@ -344,6 +402,7 @@ class Replica(KeptLedger):
             self._decided = None
             self._executed.clear()
             self._look_ahead()
+            self._look_for_rules()
 
     # --- inside -----------------------------------------------------------------------------
 
@@ -355,16 +414,17 @@ class Replica(KeptLedger):
             LOG.critical("%s", error)
             self.failure = str(error)
 
+    def _look_for_rules(self) -> None:
+        """Stop where a running task uses a rule that is not installed here, and say so."""
+        try:
+            check_live(self._state)
+        except UninstalledRuleError as error:
+            LOG.critical("%s", error)
+            self.failure = f"{error}; {error.hint}"
+
     def _check_able(self) -> None:
         if self.failure:
             raise InvariantError(self.failure)
-
-    def _check_again(self, wire: bytes) -> None:
-        tx = self._mempool.parse(wire)
-        known = self._refused.get(tx.hash)
-        if known is not None:
-            raise known
-        self._mempool.stay(self._state, tx, self.now)
 
     def _execute(self, at: int, wires: Sequence[bytes]) -> Outcome:
         key = self._key(at, wires)
@@ -398,6 +458,17 @@ class Replica(KeptLedger):
         parts = [wires[start::VERIFYING_THREADS] for start in range(VERIFYING_THREADS)]
         list(self._verifying.map(verify, parts))
 
+    def _forget_expired(self) -> None:
+        """Forget those whose envelope no block can take after the head."""
+        spent: list[bytes] = []
+        for tx in self._pool.waiting():
+            try:
+                check_transaction(self._state, tx, self.now, self.kernel.chain, self.kernel.limits)
+            except RejectedError as error:
+                spent.append(tx.hash)
+                self._refuse(tx.hash, error)
+        self._pool.settle((), spent)
+
     def _forget_refused(self, outcome: Outcome) -> None:
         spent: list[bytes] = []
         for tx, error in outcome.refused:
@@ -413,7 +484,7 @@ class Replica(KeptLedger):
     def _refuse(self, tx_hash: bytes, error: RejectedError) -> None:
         if len(self._refused) >= MOST_REFUSED:
             del self._refused[next(iter(self._refused))]
-        self._refused[tx_hash] = error
+        self._refused[tx_hash] = to_keep(error)
 
 
 def receipt_hash(receipt: Receipt) -> bytes:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tallystick.codec import decode, encode
 from tallystick.errors import ConfigError
+from tallystick.ledger.collect.installed import check_installed
 from tallystick.ledger.collect.rows import MechanismError
 from tallystick.ledger.terms import APPROVE, COSIGN, Need, Stage, Terms, phase_stages
 from tallystick.mechanisms.records import (
@@ -25,7 +26,7 @@ from tallystick.mechanisms.records import (
     Attestation,
     Complaint,
 )
-from tallystick.mechanisms.registry import make_rule, rule_digest
+from tallystick.mechanisms.registry import make_rule
 from tallystick.mechanisms.rule import Place
 from tallystick.tensors.layout import check_parameters
 
@@ -270,9 +271,12 @@ def check_terms(terms: Terms, *, trial: bool, faults: int) -> Plan:
 
     Raises
     ------
+    UninstalledRuleError
+        A rule is not here, so whether they are in order cannot be said.
     BadTermsError
         Says which stage breaks which rule.
     """
+    check_installed(terms)
     _check_rosters(terms)
     _check_model(terms)
     plan = plan_of(terms)
@@ -283,7 +287,6 @@ def check_terms(terms: Terms, *, trial: bool, faults: int) -> Plan:
     if terms.keep == "best" and not any(s.rule.startswith("score/report/") for s in stages):
         msg = "keep = 'best' needs a stage that reports scores, and there is none"
         raise BadTermsError(msg)
-    pins = {pin.rule: pin.digest for pin in terms.pins}
     rosters = {name: Size(len(terms.roster(name))) for name in _named(terms)}
     rosters["@parties"] = Size(len(terms.parties))
     for phase in (SETUP, ROUND, CLOSE):
@@ -293,7 +296,7 @@ def check_terms(terms: Terms, *, trial: bool, faults: int) -> Plan:
             if step.stage.name in names:
                 msg = f"{where} appears twice in one list"
                 raise BadTermsError(msg)
-            _check_rule(step, where, pins)
+            _check_rule(step, where)
             _check_references(terms, plan, step, where)
             _check_who(step, where, rosters)
             if not trial:
@@ -349,12 +352,8 @@ def _check_model(terms: Terms) -> None:
 
 
 def _check_rule(  # noqa: C901, PLR0912 - a list of independent refusals
-    step: Step, where: str, pins: dict[str, bytes]
+    step: Step, where: str
 ) -> None:
-    digest = rule_digest(step.stage.rule)
-    if digest and pins.get(step.stage.rule) != digest:
-        msg = f"{where}: the rule '{step.stage.rule}' here is not the one the terms pin"
-        raise BadTermsError(msg)
     local = step.rule.place is Place.LOCAL
     stage = step.stage
     problem = ""

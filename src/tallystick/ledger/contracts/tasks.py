@@ -159,7 +159,12 @@ def handle_close(state: State, context: Context, message: CloseTask) -> tuple[Ev
 
 
 def advance_tasks(state: State, time: int, parent_time: int) -> tuple[Event, ...]:
-    """Do every live task's due work, each in a savepoint; a fault suspends that task alone."""
+    """Do every live task's due work, each in a savepoint; a fault suspends that task alone.
+
+    Running out of memory or of stack counts as one: it is the rule's doing nearly always, and one
+    that did it everywhere would stop everybody for good. A machine that alone is short of memory
+    would come to another state than the others, and be stopped by that.
+    """
     events: list[Event] = []
     for task in state.get(LIVE) or ():
         scratch = state.scratch()

@@ -5,6 +5,7 @@ import logging
 
 import pytest
 from support.fake_comet import ACCEPT, REJECT, Decision, FailedError, framed, moment
+from support.terms import simple
 from support.validators import VALIDATOR, evidence, new_key
 from support.world import public_of
 
@@ -13,8 +14,10 @@ from tallystick.consensus.cometbft.replica import receipt_hash
 from tallystick.consensus.cometbft.validators import address_of, founding_validators
 from tallystick.errors import UnavailableError
 from tallystick.ledger import kernel as kernel_module
+from tallystick.ledger.collect import recipe
 from tallystick.ledger.genesis import engine_chain_id, genesis_hash
-from tallystick.ledger.messages import Remove, Seat, Transfer, Unseat, Upgrade
+from tallystick.ledger.messages import ProposeTask, Remove, Seat, Transfer, Unseat, Upgrade
+from tallystick.mechanisms import registry
 
 
 def block_of(outcome, **fields):
@@ -171,6 +174,22 @@ def test_a_bad_proposal_is_rejected_and_its_proposer_named(world, comet, pay):
     good = Decision(1, world.now, (first, second))
     assert comet.ask("consensus", "process_proposal", good.request()).status == ACCEPT
     assert len(comet.app.blamed) == 1
+
+
+def test_a_block_that_needs_a_rule_this_node_lacks_is_rejected_and_nobody_blamed(
+    world, comet, monkeypatch
+):
+    block = block_of(world.forced(world.sign("alpha", ProposeTask(simple()))))
+    recipe._compiled.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.delitem(registry._RULES, "decide/all/1")
+        told = comet.ask("consensus", "process_proposal", block.request())
+        assert (told.status, comet.app.blamed) == (REJECT, [])
+        with pytest.raises(FailedError, match="decide/all/1"):
+            comet.ask("consensus", "finalize_block", block.request())
+
+    assert "'decide/all/1' is not installed here" in comet.app.replica.failure
+    assert comet.app.replica.head.height == 0
 
 
 def test_whoever_rejected_a_block_executes_it_when_it_was_decided(world, comet, pay):

@@ -8,11 +8,11 @@ from support.play import Play
 from support.terms import simple
 from support.world import digest
 
+from tallystick.consensus.cometbft.replica import CannotJudgeError
 from tallystick.errors import InvariantError, UnavailableError
-from tallystick.ledger import dispatch
+from tallystick.ledger import dispatch, transaction
 from tallystick.ledger import kernel as kernel_module
 from tallystick.ledger.messages import RegisterDataset, Transfer, Upgrade
-from tallystick.ledger.transaction import _signed
 
 HUGE = 2**60
 
@@ -104,8 +104,6 @@ def test_what_is_wrong_with_a_block_is_named(world, replica, decide, pay, monkey
     def wrong(height, *transactions):
         return replica.refusal(height, world.now + 1, wires_of(*transactions))
 
-    assert wrong(1) == "it does not follow block 1"
-    assert wrong(3, first) == "it does not follow block 1"
     assert "canonical order" in wrong(2, second, first)
     assert "canonical order" in wrong(2, first, first)
     assert "bad-signature" in wrong(2, strange)
@@ -114,6 +112,14 @@ def test_what_is_wrong_with_a_block_is_named(world, replica, decide, pay, monkey
     assert wrong(2, poor) == ""  # it stays in with its code
     monkeypatch.setitem(dispatch.HANDLERS, Transfer, crash)
     assert "faults: ValueError" in replica.refusal(2, world.now + 2, wires_of(first))
+
+
+@pytest.mark.parametrize("height", [1, 3])
+def test_a_block_of_another_height_is_not_judged(world, replica, decide, pay, height):
+    decide(replica)
+
+    with pytest.raises(CannotJudgeError, match="does not follow block 1"):
+        replica.refusal(height, world.now + 1, wires_of(pay()))
 
 
 def test_what_is_refused_in_a_block_that_others_decided_keeps_its_code(world, replica):
@@ -205,7 +211,7 @@ def test_verifying_ahead_changes_nothing(world, make_replica, pay, monkeypatch, 
         for name in ("alpha", "bravo", "charlie", "delta"):
             pay(name)
     outcome = world.seal()
-    _signed.cache_clear()
+    transaction._verified.clear()
     found = replica.finalize(1, outcome.header.time, outcome.block.transactions)
 
     assert found.outcome.header == outcome.header
@@ -221,7 +227,7 @@ def test_verifying_ahead_hides_nothing_that_is_wrong(
     replica = make_replica()
     sent = [pay().wire for _ in range(20)]
     broken = sent[place][:-1] + bytes([sent[place][-1] ^ 1])
-    _signed.cache_clear()
+    transaction._verified.clear()
 
     assert "bad-signature" in replica.refusal(
         1, world.now, [*sent[:place], broken, *sent[place + 1 :]]
@@ -232,14 +238,14 @@ def test_verifying_ahead_hides_nothing_that_is_wrong(
     assert replica.refusal(1, world.now, sent) == ""
 
 
-def test_signatures_are_verified_before_the_block_is_executed(world, replica, pay):
+def test_signatures_are_verified_before_the_block_is_executed(world, replica, pay, monkeypatch):
     sent = [pay().wire for _ in range(20)]
-    _signed.cache_clear()
+    transaction._verified.clear()
     replica._verify_ahead(sent)
 
-    assert _signed.cache_info().misses == 20
+    assert len(transaction._verified) == 20
+    monkeypatch.setattr(transaction.keys, "is_valid", crash)
     replica.finalize(1, world.now, sent)
-    assert _signed.cache_info().misses == 20
 
 
 # --- deciding and writing -------------------------------------------------------------------------

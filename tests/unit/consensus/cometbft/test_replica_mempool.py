@@ -222,6 +222,29 @@ def test_what_no_block_can_hold_any_more_is_forgotten_with_its_reason(world, rep
     assert replica.outcome(good.hash) is None
 
 
+def test_a_refusal_that_is_remembered_holds_on_to_nothing(world, replica):
+    poor = world.sign("bravo", Transfer("alpha", HUGE))
+    replica.submit(poor.wire)
+    replica.reconsider(set(replica.waiting()))
+    known = replica.outcome(poor.hash)
+
+    assert (known.__traceback__, known.__cause__, known.__context__) == (None, None, None)
+    assert replica.check(poor.wire, again=True) is known
+    assert known.__traceback__ is None
+
+
+def test_what_others_may_pay_for_is_not_executed_to_find_out(world, replica, clock):
+    poor = world.sign("bravo", Transfer("alpha", HUGE))
+    late = world.sign("charlie", Transfer("alpha", 1), until=world.now + 500)
+    replica.submit(poor.wire)
+    replica.submit(late.wire)
+    clock[0] = world.now + 501
+    replica.reconsider(())
+
+    assert list(replica.waiting()) == [poor.hash]
+    assert replica.outcome(late.hash).code == 105
+
+
 def test_what_waits_only_for_its_share_of_a_block_is_not_forgotten(world, replica, monkeypatch):
     def wait(*_, **__):
         raise ShareExceededError
