@@ -13,7 +13,8 @@ from support.guide import Stage, blocks_of, commands_in, files_with, secrets_in
 import tallystick as ts
 from tallystick.consensus.cometbft.binary import VARIABLE, find_binary
 from tallystick.errors import TallyError
-from tallystick.lab.consortium import P2P_OFFSET, free_ports
+from tallystick.federation.settings import P2P_OFFSET
+from tallystick.lab.consortium import free_ports
 
 pytestmark = [
     pytest.mark.network,

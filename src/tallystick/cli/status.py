@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
 from tallystick.cli.failure import DONE, UNAVAILABLE
 from tallystick.cli.options import Authority, GenesisPin, Json, NodeUrl, Proxy
@@ -35,6 +36,11 @@ OPTIONAL = {
     "accused": list,
     "upgrades": list,
     "failure": str,
+}
+MOST = 10**15  # milliseconds that are told apart
+ITEMS: dict[str, Callable[[object], bool]] = {
+    "accused": lambda each: isinstance(each, dict),
+    "upgrades": lambda each: _is_upgrade(each),  # noqa: PLW0108 - it comes later
 }
 UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 
@@ -83,8 +89,21 @@ def _checked(document: dict[str, Any]) -> dict[str, Any]:
     for name, kind in OPTIONAL.items():
         if not isinstance(document.setdefault(name, kind()), kind):
             document[name] = kind()
+    odd = [name for name, is_right in ITEMS.items() if not all(map(is_right, document[name]))]
+    if not isinstance(document.get("history_from", 1), int):
+        odd.append("history_from")
+    if odd:
+        msg = f"the node's status has something else as '{odd[0]}' than a node's of this release"
+        raise UnavailableError(msg, hint="see that the address is a node's")
     document["tasks"] = [task for task in document["tasks"] if isinstance(task, dict)]
     return document
+
+
+def _is_upgrade(each: object) -> bool:
+    """Whether this is a version and a height."""
+    if not isinstance(each, list):
+        return False
+    return [type(number) for number in cast("list[object]", each)] == [int, int]
 
 
 def _tell(found: dict[str, Any]) -> None:
@@ -142,7 +161,7 @@ def _ago(now: int, then: object) -> str:
     """Return how long ago a time in milliseconds was."""
     if not isinstance(then, int):
         return "at no known time"
-    seconds = max(0, now - then) / 1000
+    seconds = min(max(0, now - then), MOST) / 1000
     for size, unit in UNITS:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit} ago"

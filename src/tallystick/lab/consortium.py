@@ -33,9 +33,11 @@ from tallystick.federation.network_folder import (
     write_network,
 )
 from tallystick.federation.proposing import propose
+from tallystick.federation.settings import P2P_OFFSET
 from tallystick.lab.pilot import COMMAND
 from tallystick.node.engine import APPLICATION, COMETBFT
 from tallystick.node.home import init_home
+from tallystick.node.parent import PIPE
 from tallystick.node.processes import process_states
 from tallystick.storage.files import write_new
 from tallystick.storage.sqlite import LedgerStore
@@ -53,7 +55,6 @@ if TYPE_CHECKING:
 __all__ = ["Consortium", "free_ports"]
 
 START = (*COMMAND, "node", "start")
-P2P_OFFSET = 1000
 FIRST_PORT, LAST_PORT = 20_000, 30_000
 START_SECONDS, LOOK_SECONDS = 90.0, 0.2
 GRACE_SECONDS = 40.0
@@ -98,18 +99,22 @@ class Consortium:
         if not (self._network / GENESIS).exists():
             made = trial_network((*names, *guests), seed, engine="cometbft")
             genesis = _without_votes(made.genesis, guests)
+            for name in names:  # of an attempt that was cut short
+                (self.home(name) / SETTINGS).unlink(missing_ok=True)
             base = free_ports(len(names))
             planned = {
                 name: replace(each, **settings)
                 for name, each in plan_settings(names, {}, base, genesis).items()
             }
             write_network(self._network, genesis, planned, made.keyrings)
-            for name in names:
+        for name in names:
+            if not (self.node(name) / GENESIS).exists():
                 init_home(self.node(name), self._network, self.home(name))
         self.genesis = read_genesis(self._network)
         self.programs: dict[str, Sequence[str]] = {}
         self._processes: dict[str, subprocess.Popen[str]] = {}
         self._urls: dict[str, str] = {}
+        self._pipe: tuple[int, int] | None = None  # which no node outlives
 
     def __enter__(self) -> Self:
         """Start every node; return once all of them have the first block."""
@@ -193,9 +198,15 @@ class Consortium:
             process.terminate()
         for name in list(self._processes):
             self.stop(name)
+        if self._pipe is not None:
+            for end in self._pipe:
+                os.close(end)
+            self._pipe = None
 
     def _spawn(self, name: str) -> None:
         folder = self.node(name)
+        self._pipe = self._pipe or os.pipe()
+        reader, _ = self._pipe
         with (folder / "log").open("a", encoding="utf-8") as log:
             self._processes[name] = subprocess.Popen(  # noqa: S603 - our own program
                 (*self.programs.get(name, START), str(folder)),
@@ -203,6 +214,8 @@ class Consortium:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                env={**os.environ, PIPE: str(reader)},
+                pass_fds=(reader,),
             )
 
     def _listen(self, name: str) -> None:

@@ -10,16 +10,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from tallystick.errors import TallyError, UnavailableError
+from tallystick.failure import DONE
 from tallystick.node.consortium import open_consortium
 from tallystick.node.engine import Meeting
-from tallystick.node.logs import log_to_stderr
+from tallystick.node.logs import complain, log_to_stderr
 from tallystick.node.parent import leave_with_parent
 from tallystick.node.serve import serve
 
 __all__ = ["main"]
-
-BAD_INPUT, LATER = 2, 3
 
 
 def main() -> int:
@@ -43,11 +41,9 @@ def main() -> int:
         )
         name = home.genesis.name
         serve(home, lambda url: print(f"serving {name} at {url}", flush=True))  # noqa: T201
-    except TallyError as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        print(f"{error}{hint}", file=sys.stderr)  # noqa: T201
-        return LATER if isinstance(error, UnavailableError) else BAD_INPUT
-    return 0
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - each has its exit status
+        return complain(error, as_json=asked.json_logs)
+    return DONE
 
 
 if __name__ == "__main__":

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from tallystick.node.gate import Visitor
     from tallystick.node.service import Service
 
-__all__ = ["admit", "hash_in", "number_in", "range_in", "read_body", "target_of"]
+__all__ = [
+    "admit",
+    "hash_in",
+    "is_admitted",
+    "number_in",
+    "range_in",
+    "read_body",
+    "read_signed",
+    "target_of",
+]
 
 BODY_SECONDS = 20.0
 HASH = re.compile(r"^[0-9a-f]{64}\Z")
@@ -60,19 +69,39 @@ async def read_body(request: Request, most: int) -> bytes:
     return bytes(body)
 
 
-def admit(
-    service: Service, request: Request, body: bytes = b"", roles: frozenset[str] = MEMBERS
-) -> Visitor:
-    """Return which member signed the request; raises as `Gate.admit` and `Gate.check_rate`."""
+def admit(service: Service, request: Request, roles: frozenset[str] = MEMBERS) -> Visitor:
+    """Return which member signed the request; raises as `Gate.admit` and `Gate.check_rate`.
+
+    Its body is not looked at, so that nobody's is read who has no right to send one.
+    """
     gate = service.gate
     target = target_of(request)
-    visitor = gate.admit(service.state, request.method, target, request.headers, body, roles)
+    visitor = gate.admit(service.state, request.method, target, request.headers, roles)
+    request.state.is_admitted = True
     if visitor.is_node:
         gate.check_rate(f"node {visitor.member}")  # a member's own share is for its members
     else:
         gate.check_rate(f"member {visitor.member}")
         service.note(visitor.member)
     return visitor
+
+
+async def read_signed(request: Request, most: int, visitor: Visitor) -> bytes:
+    """Return the body that was signed.
+
+    Raises
+    ------
+    HttpError
+        As `read_body`; 401: another body was signed.
+    """
+    body = await read_body(request, most)
+    visitor.check_body(body)
+    return body
+
+
+def is_admitted(request: Request) -> bool:
+    """Return whether it was found out which member signed the request."""
+    return getattr(request.state, "is_admitted", False)
 
 
 def hash_in(request: Request, name: str) -> bytes:

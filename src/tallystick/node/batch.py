@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
@@ -14,7 +15,7 @@ from tallystick.consensus.wire import MOST_TOGETHER, MOST_TOGETHER_BYTES, frames
 from tallystick.errors import DecodeError, RejectedError, UnavailableError
 from tallystick.ledger.receipt import Receipt
 from tallystick.ledger.transaction import transaction_hash
-from tallystick.node.asking import admit, read_body
+from tallystick.node.asking import admit, read_signed
 from tallystick.node.gate import HttpError
 
 if TYPE_CHECKING:
@@ -28,14 +29,15 @@ __all__ = ["submit_batch"]
 
 async def submit_batch(service: Service, request: Request) -> Response:
     """Take transactions in their order, and say of each what `submit` would say of it."""
-    body = await read_body(request, MOST_TOGETHER_BYTES)
-    visitor = admit(service, request, body)
+    visitor = admit(service, request)
+    body = await read_signed(request, MOST_TOGETHER_BYTES, visitor)
     try:
-        wires = list(frames_in(body))
+        wires = list(islice(frames_in(body), MOST_TOGETHER + 1))
     except DecodeError as error:
         raise HttpError(400, "bad-input", str(error)) from error
     if not 0 < len(wires) <= MOST_TOGETHER:
-        msg = f"{len(wires)} transactions in a request; 1 to {MOST_TOGETHER} are taken"
+        many = "none" if not wires else f"more than {MOST_TOGETHER}"
+        msg = f"{many} in a request; 1 to {MOST_TOGETHER} transactions are taken"
         raise HttpError(400, "bad-input", msg)
     service.gate.check_rate(f"member {visitor.member}", len(wires) - 1)
     asked = [asyncio.wrap_future(service.clerk.submit(wire)) for wire in wires]

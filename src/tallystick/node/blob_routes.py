@@ -13,7 +13,7 @@ from tallystick.codec import encode
 from tallystick.consensus.wire import NO_PART_HERE, PIECE_BYTES, SIZE_HEADER, Held
 from tallystick.crypto.hashes import CHUNK_BYTES
 from tallystick.errors import ConfigError, UnavailableError
-from tallystick.node.asking import admit, hash_in, number_in, range_in, read_body
+from tallystick.node.asking import admit, hash_in, number_in, range_in, read_signed
 from tallystick.node.gate import MEMBERS, MEMBERS_AND_NODES, HttpError, Visitor, terms_for
 from tallystick.storage.shelf import OffsetError
 from tallystick.storage.shelved import WrongBytesError
@@ -37,11 +37,11 @@ async def put_blob(service: Service, request: Request) -> Response:
     """Take the next chunks of a blob; when it is whole, give the node's word for it."""
     task, root = hash_in(request, "task"), hash_in(request, "root")
     offset, size = number_in(request, "offset", None), number_in(request, "size", None)
-    body = await read_body(request, PIECE_BYTES)
+    visitor = _admit(service, request, task)
+    body = await read_signed(request, PIECE_BYTES, visitor)
     if len(body) % CHUNK_BYTES and offset + len(body) != size:
         msg = f"{len(body)} bytes at {offset} are no whole chunks of a blob of {size} bytes"
         raise HttpError(400, "bad-input", msg)
-    visitor = _admit(service, request, task, body)
     with _refusing():
         held = await to_thread.run_sync(
             _append,
@@ -66,8 +66,8 @@ async def put_chunks(service: Service, request: Request) -> Response:
     """Take the hashes of a blob's chunks before they come, so that nobody can send others."""
     task, root = hash_in(request, "task"), hash_in(request, "root")
     size = number_in(request, "size", None)
-    body = await read_body(request, PIECE_BYTES)
-    visitor = _admit(service, request, task, body)
+    visitor = _admit(service, request, task)
+    body = await read_signed(request, PIECE_BYTES, visitor)
     plan = service.shelf.plan
     with _refusing():
         held = await to_thread.run_sync(
@@ -126,10 +126,10 @@ async def chunks(service: Service, request: Request) -> Response:
     return Response(b"".join(leaves), headers=headers, media_type=OCTETS)
 
 
-def _admit(service: Service, request: Request, task: bytes, body: bytes = b"") -> Visitor:
+def _admit(service: Service, request: Request, task: bytes) -> Visitor:
     """Return who asks for a task's bytes, a party of it; among several nodes a node may ask."""
     others = service.replicator
-    visitor = admit(service, request, body, MEMBERS if others is None else MEMBERS_AND_NODES)
+    visitor = admit(service, request, MEMBERS if others is None else MEMBERS_AND_NODES)
     terms = terms_for(service.state, task, visitor)
     if others is not None and others.member not in terms.parties:
         msg = f"the node of '{others.member}', who has no part in the task, keeps none of its bytes"
@@ -141,6 +141,7 @@ async def _find(service: Service, request: Request) -> tuple[bytes, bytes, Visit
     """Return what is asked for, by whom, and its size; a member waits for what others may have."""
     task, root = hash_in(request, "task"), hash_in(request, "root")
     visitor = _admit(service, request, task)
+    visitor.check_body(b"")
     progress, others = service.shelf.progress, service.replicator
     found = await to_thread.run_sync(progress, task, root, limiter=service.hands)
     if others is not None and request.method == "GET" and not (_is_whole(found) or visitor.is_node):

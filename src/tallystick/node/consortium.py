@@ -10,8 +10,6 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
 from tallystick.consensus.client import Signer
 from tallystick.consensus.cometbft.application import Application
 from tallystick.consensus.cometbft.replica import Replica
@@ -30,7 +28,7 @@ from tallystick.node.engine import write_engine
 from tallystick.node.gate import Gate, Limits
 from tallystick.node.home import BLOBS, LEDGER, Given, Home, open_folder, open_shelf
 from tallystick.node.loneliness import Loneliness
-from tallystick.node.metrics import Metrics
+from tallystick.node.metrics import EngineMetrics, Metrics
 from tallystick.node.relay import Relay
 from tallystick.node.replication import Replicator
 from tallystick.node.service import Service
@@ -44,7 +42,6 @@ if TYPE_CHECKING:
 __all__ = ["open_consortium", "voting_secret", "watch_key"]
 
 LOG = logging.getLogger(__name__)
-METRICS_SECONDS = 2.0
 QUIET_BEATS = 4  # heartbeats without a block until something is wrong
 
 
@@ -121,7 +118,8 @@ class _Node:
         bell = Bell(relay.height, settings.connections * 3 // 4)
         gate = Gate(engine.kernel.chain, Limits(settings.requests_per_second), relay.clock)
         metrics = Metrics(relay)
-        metrics.beside = self._engine_metrics
+        metrics.beside = beside = EngineMetrics(meeting.metrics_url)
+        opened.callback(beside.close)
         self._replicator = Replicator(
             shelf,
             settings.nodes,
@@ -179,13 +177,6 @@ class _Node:
 
     def _connect(self) -> CometRpc:
         return CometRpc(self._meeting.rpc_url)
-
-    def _engine_metrics(self) -> bytes:
-        try:
-            return httpx.get(self._meeting.metrics_url, timeout=METRICS_SECONDS).content
-        except httpx.HTTPError as error:
-            LOG.debug("CometBFT does not say what it counts: %s", error)
-            return b""
 
     def _hand_in(self, wire: bytes) -> None:
         self._relay.submit(wire).result()

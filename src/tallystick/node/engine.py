@@ -18,6 +18,7 @@ from tallystick.consensus.cometbft.binary import Binary, find_binary
 from tallystick.consensus.cometbft.home import write_home
 from tallystick.consensus.cometbft.settings import EngineSettings, StateSync
 from tallystick.errors import ConfigError, UnavailableError
+from tallystick.failure import BAD_INPUT, FALSE
 from tallystick.federation.settings import NodeSettings
 from tallystick.ledger.genesis import Genesis
 from tallystick.node.program import Program
@@ -37,7 +38,7 @@ __all__ = [
 APPLICATION, COMETBFT = "application", "cometbft"  # what a node's processes are called
 MOST_SOCKET_BYTES = 100  # of a path; the kernel takes 107
 MOST_WAITING = 5000  # CometBFT looks at each of them again after every block
-BAD_INPUT = 2  # the exit status of an application whose folder or settings are wrong
+HOPELESS = frozenset({BAD_INPUT, FALSE})  # folder, settings or ledger are wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +102,8 @@ class Prepared(Meeting):
 
     def programs(self, application: Sequence[str]) -> tuple[Program, Program]:
         """Return what to supervise: the application by its command line, then CometBFT."""
-        hopeless = frozenset({BAD_INPUT})
         return (
-            Program(APPLICATION, tuple(application), ready=self.socket, hopeless=hopeless),
+            Program(APPLICATION, tuple(application), ready=self.socket, hopeless=HOPELESS),
             Program(COMETBFT, self.command, log=self.log, environment=self.environment),
         )
 
@@ -112,7 +112,7 @@ def application_command(
     folder: Path, meeting: Meeting, *, host: str, port: int, as_json: bool
 ) -> list[str]:
     """Return the command line of the application beside CometBFT."""
-    command = [sys.executable, "-m", "tallystick.node.application", str(folder)]
+    command = [sys.executable, "-P", "-m", "tallystick.node.application", str(folder)]
     command += ["--meeting", meeting.to_text(), "--host", host, "--port", str(port)]
     return command + (["--json-logs"] if as_json else [])
 

@@ -71,7 +71,7 @@ class Limits:
     Attributes
     ----------
     requests_per_second
-        On average; twice as many at once.
+        On average; twice as many at once, or one batch of any number.
     """
 
     requests_per_second: float = 1000.0
@@ -79,11 +79,23 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who asks: a member, by the index of its key, and what role that key has."""
+    """Who asks: a member, by the index of its key, and what role that key has.
+
+    Attributes
+    ----------
+    body
+        The plain SHA-256 of the body that it signed.
+    """
 
     member: str
     key: int
     role: str
+    body: bytes
+
+    def check_body(self, body: bytes) -> None:
+        """Raise `HttpError`, 401, unless this is the body that it signed."""
+        if hashlib.sha256(body).digest() != self.body:
+            raise HttpError(401, "other-body", "another body was signed")
 
     @property
     def is_node(self) -> bool:
@@ -117,10 +129,9 @@ class Gate:
         method: str,
         target: str,
         headers: Mapping[str, str],
-        body: bytes,
         roles: frozenset[str] = MEMBERS,
     ) -> Visitor:
-        """Return who signed the request.
+        """Return who signed the request, before its body is read, whose hash was signed, too.
 
         Parameters
         ----------
@@ -145,8 +156,6 @@ class Gate:
         if (request.method, request.target) != (method, target):
             what = f"{request.method} {request.target}"
             raise HttpError(401, "other-request", f"what was signed is {what[:200]}")
-        if request.body != hashlib.sha256(body).digest():
-            raise HttpError(401, "other-body", "another body was signed")
         key = members.active_key(state, request.member, request.key)
         if key is None or key.role not in roles:
             msg = f"'{request.member}' has no valid key {request.key}"
@@ -154,10 +163,12 @@ class Gate:
         if not is_signed(raw, signature, key.public):
             raise HttpError(401, "bad-signature", "the signature does not verify")
         self._check_once(request.time, request.once)
-        return Visitor(request.member, request.key, key.role)
+        return Visitor(request.member, request.key, key.role, request.body)
 
     def check_rate(self, who: str, count: int = 1) -> None:
-        """Count requests of a member or an address.
+        """Count requests of a member or an address; those refused do not count.
+
+        What comes as one is taken as one: several may use up what is there for later.
 
         Raises
         ------
@@ -166,12 +177,13 @@ class Gate:
         """
         now = time.monotonic()
         with self._lock:
-            left, at = self._buckets.get(who, (2 * self._rate, now))
+            left, at = self._buckets.pop(who, (2 * self._rate, now))
             left = min(2 * self._rate, left + (now - at) * self._rate)
-            if len(self._buckets) >= MOST_BUCKETS and who not in self._buckets:
-                self._buckets.clear()
-            self._buckets[who] = (max(0.0, left - count), now)
-        if left < count:
+            if len(self._buckets) >= MOST_BUCKETS:
+                del self._buckets[next(iter(self._buckets))]  # who asked longest ago
+            is_refused = left < min(count, 1)
+            self._buckets[who] = (left if is_refused else left - count, now)
+        if is_refused:
             msg = f"more than {self._rate:g} requests a second"
             raise HttpError(429, "retry-later", msg, hint="ask again in a second")
 

@@ -22,7 +22,7 @@ from starlette.routing import Route
 from tallystick.consensus.wire import API, SIGNATURE_HEADER, TIME_HEADER
 from tallystick.errors import TallyError, UnavailableError
 from tallystick.node import blob_routes, ledger_routes
-from tallystick.node.asking import target_of
+from tallystick.node.asking import is_admitted, target_of
 from tallystick.node.batch import submit_batch
 from tallystick.node.gate import HttpError
 from tallystick.node.openapi import describe
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["ROUTES", "Entry", "make_app"]
 
 LOG = logging.getLogger(__name__)
-NOT_FOUND, UNAUTHORISED = 404, 401
+NOT_FOUND = 404
 BODY_IS_LEFT = {408, 413}  # refused before all of it was read
 BLOB = API + "/tasks/{task}/blobs/{root}"
 Handler = Callable[["Service", "Request"], Awaitable[Response]]
@@ -216,13 +216,16 @@ def _endpoint(service: Service, path: str) -> Callable[[Request], Awaitable[Resp
     async def answer(request: Request) -> Response:
         started = time.monotonic()
         entry = handlers.get(request.method) or handlers["GET"]  # for HEAD, which Starlette adds
+        is_claimed = entry.signed and SIGNATURE_HEADER in request.headers
         try:
-            _check_length(request)
-            if not (entry.signed and SIGNATURE_HEADER in request.headers):
+            if not is_claimed:
                 service.gate.check_rate(f"address {_address(request)}")  # else counted by member
+            _check_length(request)
             response = await entry.handler(service, request)
         except TallyError as error:
-            response = _refusal(service, _unless_often(service, request, error))
+            is_counted = not is_claimed or is_admitted(request)
+            said = error if is_counted else _unless_often(service, request, error)
+            response = _refusal(service, said)
         except Exception as error:
             LOG.exception("our bug at %s %s", request.method, path)
             msg = f"the node failed: {type(error).__name__}; its log says more"
@@ -233,12 +236,11 @@ def _endpoint(service: Service, path: str) -> Callable[[Request], Awaitable[Resp
 
 
 def _unless_often(service: Service, request: Request, error: TallyError) -> TallyError:
-    """Return the refusal; one without a right to ask counts for the address it came from."""
-    if isinstance(error, HttpError) and error.status == UNAUTHORISED:
-        try:
-            service.gate.check_rate(f"address {_address(request)}")
-        except HttpError as often:
-            return often
+    """Return the refusal, which counts for the address it came from, whoever it claims to be."""
+    try:
+        service.gate.check_rate(f"address {_address(request)}")
+    except HttpError as often:
+        return often
     return error
 
 
@@ -246,7 +248,7 @@ def _not_found(service: Service) -> Callable[[Request, HTTPException], Awaitable
     async def answer(request: Request, error: HTTPException) -> Response:
         code = "no-such-route" if error.status_code == NOT_FOUND else "bad-request"
         refusal = HttpError(error.status_code, code, f"{request.method}: {error.detail}")
-        response = _refusal(service, refusal)
+        response = _refusal(service, _unless_often(service, request, refusal))
         return _finish(service, request, "none", response, time.monotonic())
 
     return answer

@@ -18,7 +18,7 @@ from tallystick.errors import DecodeError, RejectedError, UnavailableError
 from tallystick.ledger.block import header_hash
 from tallystick.ledger.receipt import Receipt
 from tallystick.ledger.transaction import transaction_hash
-from tallystick.node.asking import admit, hash_in, number_in, read_body
+from tallystick.node.asking import admit, hash_in, number_in, read_body, read_signed
 from tallystick.node.gate import HttpError
 from tallystick.text import plain
 
@@ -48,10 +48,13 @@ MOST_BLOCKS = 10_000
 MOST_KEY_BYTES = 1024
 MOST_SIGHTING_BYTES = 1 << 15  # everybody's are in every answer
 MOST_LIGHT_BYTES = 1 << 12
+MOST_ASKING = 64  # who ask the engine, all but one of whom wait for their turn
 SERVER_ERROR = -32000  # of JSON-RPC
 LIGHT_METHODS = {"commit", "consensus_params", "health", "validators"}
+LIGHT_PARAMETERS = {"height", "page", "per_page"}
 EVENT_ID = re.compile(r"^[0-9]{1,18}\Z")
 PULSE_SECONDS = 15.0
+PROOF_SECONDS = 10.0  # until a state is fixed by the next block
 
 
 class _Call(msgspec.Struct):
@@ -83,8 +86,8 @@ async def genesis(service: Service, _: Request) -> Response:
 
 async def submit(service: Service, request: Request) -> Response:
     """Take a transaction, and give the node's word for it."""
-    wire = await read_body(request, service.clerk.engine.genesis.limits.transaction_bytes)
-    admit(service, request, wire)
+    most = service.clerk.engine.genesis.limits.transaction_bytes
+    wire = await read_signed(request, most, admit(service, request))
     try:
         tx_hash, given = await asyncio.wrap_future(service.clerk.submit(wire))
     except RejectedError as error:
@@ -148,20 +151,24 @@ async def state(service: Service, request: Request) -> Response:
     if not 0 < len(key) <= MOST_KEY_BYTES or text != key.hex():
         raise HttpError(400, "bad-input", f"'{text[:80]}' is no key in lower-case hex")
 
-    def prove() -> dict[str, Any]:
-        row, proof, head, evidence = service.clerk.prove(key)
-        return {
-            "format": "tally.state/1",
-            "ok": True,
-            "key": key.hex(),
-            "row": None if row is None else row.hex(),
-            "proof": encode(proof).hex(),
-            "header": encode(head).hex(),
-            "evidence": evidence.hex(),
-            "height": head.height,
-        }
-
-    return JSONResponse(await to_thread.run_sync(prove))
+    clerk = service.clerk
+    row, proof, head = await to_thread.run_sync(clerk.prove, key)
+    fixed = clerk.fixed_at(head.height)
+    if clerk.height < fixed and not await service.bell.above(fixed - 1, PROOF_SECONDS):
+        msg = f"no block after {head.height} fixes this state yet"
+        raise UnavailableError(msg, hint="ask again")
+    evidence = await to_thread.run_sync(clerk.evidence, fixed)
+    document = {
+        "format": "tally.state/1",
+        "ok": True,
+        "key": key.hex(),
+        "row": None if row is None else row.hex(),
+        "proof": encode(proof).hex(),
+        "header": encode(head).hex(),
+        "evidence": evidence.hex(),
+        "height": head.height,
+    }
+    return JSONResponse(document)
 
 
 async def events(service: Service, request: Request) -> Response:
@@ -214,19 +221,30 @@ async def light(service: Service, request: Request) -> Response:
     ask_engine = service.clerk.ask_engine
     if ask_engine is None or asked.method not in LIGHT_METHODS:
         raise HttpError(404, "no-such-method", f"'{asked.method[:40]}' is not answered here")
+    if not asked.params.keys() <= LIGHT_PARAMETERS:
+        known = ", ".join(sorted(LIGHT_PARAMETERS))
+        raise HttpError(400, "bad-input", f"a call has other parameters than {known}")
     given = {name: str(value) for name, value in asked.params.items() if value is not None}
+    if service.asking >= MOST_ASKING:
+        msg = "too many ask the engine now"
+        raise HttpError(503, "retry-later", msg, hint="ask again in a second")
     answer: dict[str, Any] = {"jsonrpc": "2.0", "id": asked.id}
+    service.asking += 1
     try:
-        answer["result"] = await to_thread.run_sync(lambda: ask_engine(asked.method, given))
+        answer["result"] = await to_thread.run_sync(
+            ask_engine, asked.method, given, limiter=service.askers
+        )
     except (UnavailableError, DecodeError) as error:
         answer["error"] = {"code": SERVER_ERROR, "message": str(error), "data": ""}
+    finally:
+        service.asking -= 1
     return JSONResponse(answer)
 
 
 async def sightings(service: Service, request: Request) -> Response:
     """Take the newest block a member has checked, and answer what others were shown."""
-    body = await read_body(request, MOST_SIGHTING_BYTES)
-    visitor = admit(service, request, body)
+    visitor = admit(service, request)
+    body = await read_signed(request, MOST_SIGHTING_BYTES, visitor)
     try:
         sighting = decode(Sighting, body)
     except DecodeError as error:
@@ -243,5 +261,5 @@ async def sightings(service: Service, request: Request) -> Response:
 def check_ready(service: Service) -> None:
     """Raise `UnavailableError` unless the node takes transactions."""
     if not service.clerk.works:
-        msg = "the node seals no blocks now"
+        msg = "the node takes no transactions now"
         raise UnavailableError(msg)

@@ -8,7 +8,11 @@ import sys
 import time
 from typing import Any
 
-__all__ = ["log_to_stderr"]
+from tallystick.failure import BUG, foreseen
+
+__all__ = ["complain", "log_to_stderr"]
+
+LOG = logging.getLogger(__name__)
 
 
 def log_to_stderr(*, as_json: bool, level: int = logging.INFO) -> None:
@@ -21,6 +25,19 @@ def log_to_stderr(*, as_json: bool, level: int = logging.INFO) -> None:
         logger.handlers = [handler]
         logger.setLevel(level)
         logger.propagate = False
+
+
+def complain(error: BaseException, *, as_json: bool) -> int:
+    """Say why a program ends, for people or as a line of the log; return its exit status."""
+    failure = foreseen(error)
+    if failure is None:
+        LOG.critical("our bug: the program ends", exc_info=error)
+        return BUG
+    if as_json:
+        LOG.critical(failure.sentence)
+    else:
+        print(f"tally: {failure.sentence}", file=sys.stderr, flush=True)  # noqa: T201
+    return failure.status
 
 
 class _JsonLines(logging.Formatter):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
+import httpx
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 if TYPE_CHECKING:
@@ -11,7 +13,37 @@ if TYPE_CHECKING:
 
     from tallystick.node.reception import Reception
 
-__all__ = ["Metrics"]
+__all__ = ["EngineMetrics", "Metrics"]
+
+LOG = logging.getLogger(__name__)
+ENGINE_SECONDS = 2.0
+
+
+class EngineMetrics:
+    """What an engine's own process on this machine counts.
+
+    Parameters
+    ----------
+    url
+        Where it says so.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Ask nobody yet."""
+        self._url = url
+        self._client = httpx.Client(timeout=ENGINE_SECONDS, trust_env=False)  # no proxy leads here
+
+    def __call__(self) -> bytes:
+        """Return it, in Prometheus' text format; nothing while it does not answer."""
+        try:
+            return self._client.get(self._url).content
+        except httpx.HTTPError as error:
+            LOG.debug("the engine does not say what it counts: %s", error)
+            return b""
+
+    def close(self) -> None:
+        """Hang up."""
+        self._client.close()
 
 
 class Metrics:

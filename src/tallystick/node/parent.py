@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-__all__ = ["PIPE", "bind_to_parent", "end_this_process", "leave_with_parent"]
+__all__ = ["PIPE", "bind_to_parent", "end_this_process", "leave_with_parent", "parent_pipe"]
 
 PIPE = "TALLY_PARENT_PIPE"  # names the file descriptor of the reading end
 PR_SET_PDEATHSIG = 1
@@ -44,11 +44,9 @@ def leave_with_parent(leave: Callable[[], None] = lambda: os._exit(1)) -> None:
     leave
         Called in a thread of its own once the parent is gone; ends this process by default.
     """
-    number = os.environ.pop(PIPE, "")
-    if not number.isdecimal():
+    reader = parent_pipe()
+    if reader is None:
         return
-    reader = int(number)
-    os.set_inheritable(reader, False)  # noqa: FBT003
 
     def watch() -> None:
         while os.read(reader, 64):  # nobody writes: it returns when the other end is closed
@@ -61,3 +59,13 @@ def leave_with_parent(leave: Callable[[], None] = lambda: os._exit(1)) -> None:
 def end_this_process() -> None:
     """Let this process end in good order; whoever supervises it starts it anew."""
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def parent_pipe() -> int | None:
+    """Return the reading end of the pipe to whoever started this process, for no child of it."""
+    number = os.environ.pop(PIPE, "")
+    if not number.isdecimal():
+        return None
+    reader = int(number)
+    os.set_inheritable(reader, False)  # noqa: FBT003
+    return reader

@@ -30,9 +30,9 @@ __all__ = ["Job", "Peer"]
 LOG = logging.getLogger(__name__)
 MOST_PENDING = 4096  # blobs that wait for one node; the oldest are left for it to fetch
 MOST_REMEMBERED = 4096  # of those it was given
-MOST_REFUSALS = 10  # of one blob: some 20 minutes
+MOST_REFUSALS = 10  # of one blob, over some 13 minutes
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0  # while it is away
-FIRST_REFUSED_SECONDS, LONGEST_REFUSED_SECONDS = 1.0, 300.0  # while it refuses one blob
+FIRST_REFUSED_SECONDS, LONGEST_REFUSED_SECONDS = 2.0, 300.0  # while it refuses one blob
 LAST_SECONDS = 2.0  # for what is under way to look up at the end
 
 Job = tuple[bytes, bytes]  # a task and the root of a blob
@@ -189,7 +189,7 @@ class Peer:
             if push is None:
                 return
             push.refusals += 1
-            pause = FIRST_REFUSED_SECONDS * 2**push.refusals
+            pause = FIRST_REFUSED_SECONDS * 2 ** (push.refusals - 1)
             push.again = time.monotonic() + min(pause, LONGEST_REFUSED_SECONDS)
             if push.refusals >= MOST_REFUSALS:
                 LOG.warning("%s does not take blob %s: %s", self.url, job[1].hex()[:12], error)

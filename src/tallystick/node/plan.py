@@ -59,7 +59,7 @@ def become_supervisor(plan: Plan) -> NoReturn:
         file.write(plan.to_text().encode())
         file.seek(0)
         os.set_inheritable(file.fileno(), True)  # noqa: FBT003
-        command = (sys.executable, "-m", "tallystick.node.supervising", str(file.fileno()))
+        command = (sys.executable, "-P", "-m", "tallystick.node.supervising", str(file.fileno()))
         os.execv(sys.executable, command)  # noqa: S606 - our own program
 
 

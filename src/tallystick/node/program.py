@@ -22,6 +22,7 @@ LOG = logging.getLogger(__name__)
 MOST_LOG_BYTES = 8 * 1024 * 1024  # beside as much from before
 TAIL_BYTES = 4096
 MOST_SAID = 300
+MOST_HOPELESS = 3  # ends in a row that no further try changes, of what was ready for a moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,8 @@ class Program:
     environment
         Of the program; the supervisor's by default.
     hopeless
-        Exit statuses that no further try changes, as long as it was never ready.
+        Exit statuses that no further try changes: not before it was ever ready, nor after it has
+        ended so a few times without having lived for long.
     """
 
     name: str
@@ -106,6 +108,13 @@ class Child:
     _pause: float = 0.0
     _since: float = 0.0
     _kill_at: float | None = None
+    _hopeless_ends: int = 0
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether it has ended so that no further try is worth while."""
+        ended = self.process is None and self.status in self.program.hopeless
+        return ended and (not self.was_ready or self._hopeless_ends >= MOST_HOPELESS)
 
     def look(self) -> bool:
         """Return whether it can be used now, and remember that it could."""
@@ -147,6 +156,9 @@ class Child:
         if expected:
             self._pause, self.start_at = 0.0, now
             return True
+        is_brief = now - self._since < self.backoff.healthy_seconds
+        is_another = is_brief and self.status in self.program.hopeless
+        self._hopeless_ends = self._hopeless_ends + 1 if is_another else 0
         self._rest(now)
         said = _last_line(self.program.log)
         LOG.warning(

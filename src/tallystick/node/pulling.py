@@ -30,12 +30,21 @@ __all__ = ["Pulls"]
 LOG = logging.getLogger(__name__)
 FETCHERS = 4
 MOST_WAITING = 64  # requests that wait for blobs; the rest of the connections has work to do
+MOST_OF_ONE = 16  # of them, for one member
 MOST_PULLS = 1024
 GRACE_SECONDS = 3.0  # for whoever has it to give it, before it is fetched
 COMING_SECONDS = 1.0  # until it is seen whether somebody is giving it
 ASKED_PAUSE_SECONDS = 1.0  # until the others are asked again for what none of them had
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0  # the same, where no member asks
 LAST_SECONDS = 2.0  # for what is under way to look up at the end
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Who waits for a blob."""
+
+    member: str
+    answer: Future[bool] = field(default_factory=Future[bool])
 
 
 @dataclass(slots=True)
@@ -58,7 +67,7 @@ class _Pull:
 
     member: str = ""
     named: bool = False
-    waiting: list[Future[bool]] = field(default_factory=list["Future[bool]"])
+    waiting: list[_Asked] = field(default_factory=list[_Asked])
     is_busy: bool = False
     again: float = 0.0
     pause: float = FIRST_PAUSE_SECONDS
@@ -81,6 +90,8 @@ class Pulls:
         self._pulls: dict[Job, _Pull] = {}
         self._changed = threading.Condition()
         self._ended = threading.Event()
+        self._is_named_next = False
+        self._served: dict[str, float] = {}  # when something was last fetched for a member
         self._threads = [
             threading.Thread(target=self._work, name="fetcher", daemon=True)
             for _ in range(FETCHERS if peers else 0)
@@ -94,8 +105,11 @@ class Pulls:
     def close(self) -> None:
         """Let nobody wait any more, and end what is under way when it looks up."""
         self._ended.set()
+        waiting: list[_Asked] = []
         with self._changed:
-            waiting = [each for pull in self._pulls.values() for each in pull.waiting]
+            for pull in self._pulls.values():
+                waiting += pull.waiting
+                pull.waiting = []  # a fetcher may have it in hand
             self._pulls.clear()
             self._changed.notify_all()
         _tell(waiting, found=False)
@@ -113,21 +127,21 @@ class Pulls:
         begun
             Whether part of it is here: then somebody may be giving it now.
         """
-        future: Future[bool] = Future()
+        asked = _Asked(member)
         now = time.monotonic()
         with self._changed:
             pull = self._pulls.get((task, root))
-            if self._is_in_vain(pull, now, begun=begun):
-                future.set_result(False)
-                return future
+            if self._is_in_vain(pull, member, now, begun=begun):
+                asked.answer.set_result(False)
+                return asked.answer
             if pull is None:
                 pull = self._pulls[task, root] = _Pull()
             pull.member = pull.member or member
             if not pull.waiting:
                 pull.again = 0.0
-            pull.waiting.append(future)
+            pull.waiting.append(asked)
             self._changed.notify_all()
-        return future
+        return asked.answer
 
     def need(self, named: Iterable[Job]) -> None:
         """Fetch in time what the ledger names and is not here; forget what it does no more."""
@@ -158,7 +172,7 @@ class Pulls:
         pull = self._pulls.get((task, root))
         return "" if pull is None else pull.member
 
-    def _is_in_vain(self, pull: _Pull | None, now: float, *, begun: bool) -> bool:
+    def _is_in_vain(self, pull: _Pull | None, member: str, now: float, *, begun: bool) -> bool:
         """Whether there is nothing to wait for, or no room to."""
         if not self._peers or self._ended.is_set():
             return True
@@ -166,8 +180,9 @@ class Pulls:
             self._tidy(now)
             if len(self._pulls) >= MOST_PULLS:
                 return True
-        waiting = sum(not each.done() for pull in self._pulls.values() for each in pull.waiting)
-        if waiting >= MOST_WAITING:
+        listed = (each for found in self._pulls.values() for each in found.waiting)
+        waiting = [each.member for each in listed if not each.answer.done()]
+        if len(waiting) >= MOST_WAITING or waiting.count(member) >= MOST_OF_ONE:
             return True
         asked_just_now = pull is not None and now - pull.tried < ASKED_PAUSE_SECONDS
         return pull is not None and not pull.waiting and asked_just_now and not begun
@@ -192,24 +207,39 @@ class Pulls:
             self._settle(job, pull, here=here)
 
     def _next(self) -> tuple[Job, _Pull] | None:
-        """Return what to fetch now, what a member waits for first; `None` at the end."""
+        """Return what to fetch now; `None` at the end."""
         with self._changed:
             while not self._ended.is_set():
                 now = time.monotonic()
                 due = [(job, pull) for job, pull in self._pulls.items() if pull.is_due]
                 ready = [each for each in due if each[1].again <= now]
                 if ready:
-                    job, pull = min(ready, key=lambda each: not each[1].waiting)
+                    job, pull = self._choose(ready, now)
                     pull.is_busy = True
                     return job, pull
                 soonest = min((pull.again for _, pull in due), default=None)
                 self._changed.wait(None if soonest is None else max(0.0, soonest - now))
         return None
 
+    def _choose(self, ready: Sequence[tuple[Job, _Pull]], now: float) -> tuple[Job, _Pull]:
+        """Return what is fetched next: by turns what members wait for, and what the ledger names.
+
+        Of what members wait for, that of whoever was served longest ago.
+        """
+        asked = [each for each in ready if each[1].waiting]
+        named = [each for each in ready if each[1].named]
+        if not asked or (named and self._is_named_next):
+            self._is_named_next = False
+            return named[0]
+        self._is_named_next = True
+        found = min(asked, key=lambda each: self._served.get(each[1].member, -math.inf))
+        self._served[found[1].member] = now
+        return found
+
     def _settle(self, job: Job, pull: _Pull, *, here: bool | None) -> None:
         """Say how it went; `None` means that it is coming by itself."""
         now = time.monotonic()
-        waiting: list[Future[bool]] = []
+        waiting: list[_Asked] = []
         with self._changed:
             pull.is_busy = False
             if here is None:
@@ -270,7 +300,7 @@ class Pulls:
         return sorted(listed, key=lambda peer: peer.is_away)
 
 
-def _tell(waiting: Iterable[Future[bool]], *, found: bool) -> None:
+def _tell(waiting: Iterable[_Asked], *, found: bool) -> None:
     for each in waiting:
-        if each.set_running_or_notify_cancel():
-            each.set_result(found)
+        if each.answer.set_running_or_notify_cancel():
+            each.answer.set_result(found)

@@ -37,7 +37,7 @@ LOG = logging.getLogger(__name__)
 MOST_AT_ONCE = 256  # transactions written to disk together
 KEPT_BLOCKS = 256  # newest blocks, kept in memory for those who follow
 MOST_KEPT_BYTES = 1 << 24  # of them together
-MOST_SENT_BYTES = 1 << 23  # of blocks in one answer
+MOST_SENT_BYTES = 1 << 21  # of blocks in one answer, which waits in memory until it is taken
 
 Answer = tuple[bytes, Acknowledgement]
 
@@ -177,19 +177,29 @@ class Reception:
             for block in blocks_in(self.framed(start, KEPT_BLOCKS))
         ]
 
-    def prove(self, key: bytes) -> tuple[bytes | None, MapProof, Header, bytes]:
-        """Return a row, `None` if there is none, its proof, the header that fixes it, its evidence.
+    def prove(self, key: bytes) -> tuple[bytes | None, MapProof, Header]:
+        """Return a row, `None` if there is none, its proof, and the header after which it is so.
+
+        `evidence` of the height that `fixed_at` names shows that the header is final.
 
         Raises
         ------
         UnavailableError
-            No header fixes this state yet; or as `check_whole`.
+            As `check_whole`.
         """
-        with self.lock, self._reading:
+        self.check_whole()
+        with self.lock:
             row, proof = self.engine.state.prove_key(key)
-            head = self.engine.head
-            evidence = next(self._reader.blocks(head.height)).evidence if head.height else b""
-        return row, proof, head, evidence
+            return row, proof, self.engine.head
+
+    def fixed_at(self, height: int) -> int:
+        """Return the height of the block whose evidence fixes the state after this height."""
+        return height
+
+    def evidence(self, height: int) -> bytes:
+        """Return what made a block final that is shown; nothing for genesis."""
+        with self._reading:
+            return next(self._reader.blocks(height)).evidence if height else b""
 
     def _from(self, start: int, most: int) -> list[bytes]:
         self.check_whole()
@@ -234,8 +244,7 @@ class Reception:
             each for each in asked if each and each.answer.set_running_or_notify_cancel()
         ]  # nobody waits for the others any more
         try:
-            with self.lock:
-                answers = self._admit([each.wire for each in batch])
+            answers = self._admit([each.wire for each in batch])
         except UnavailableError as error:
             for each in batch:
                 each.answer.set_exception(error)
@@ -254,7 +263,8 @@ class Reception:
 
     def _admit(self, wires: Sequence[bytes]) -> list[bytes | RejectedError | RetryLaterError]:
         """Take transactions; return for each its hash, or why it is not taken."""
-        return self.engine.admit(wires, self.now)
+        with self.lock:
+            return self.engine.admit(wires, self.now)
 
     def _keep(self, block: Block) -> None:
         height = block.header.height

@@ -44,11 +44,9 @@ if TYPE_CHECKING:
 __all__ = ["Relay"]
 
 LOG = logging.getLogger(__name__)
-GATHER_SECONDS = 0.005  # for company before transactions are written and handed over
 AGAIN_SECONDS = 2.0  # until what no block has is handed over again
 LEFT_OUT_BLOCKS = 8  # until what waits is looked at for whether a block can hold it at all
 LOOK_SECONDS = 0.5  # between two looks for evidence while CometBFT is away
-PROOF_SECONDS = 10.0  # until a state is fixed by the next block
 PEERS_SECONDS = 1.0  # what is known of peers is so old at most
 
 
@@ -92,7 +90,7 @@ class Relay(Reception):
         self._member = member
         self._quiet_seconds = quiet_seconds
         self._also = also
-        self._asking = make_rpc()
+        self._looking, self._asking = make_rpc(), make_rpc()
         self._late: dict[bytes, int] = {}  # what waits, and how high the ledger was when seen to
         self._unhanded = set(engine.waiting())  # taken here, and not known to be with CometBFT
         self.ask_engine = self._ask_light
@@ -102,7 +100,6 @@ class Relay(Reception):
         self._looked = -PEERS_SECONDS
         self._catching_up = True  # until CometBFT says that it is not
         self._news = threading.Event()
-        self._shown = threading.Condition()
         self._showing = threading.Thread(target=self._show_on, name="evidence", daemon=True)
         engine.listen(self._on_block)
 
@@ -118,6 +115,7 @@ class Relay(Reception):
         if self._showing.is_alive():
             self._showing.join()
         self._rpc.close()
+        self._looking.close()
         self._asking.close()
 
     @property
@@ -130,21 +128,16 @@ class Relay(Reception):
         """Of the newest block whose evidence is here."""
         return self._height
 
-    def prove(self, key: bytes) -> tuple[bytes | None, MapProof, Header, bytes]:
-        """See `Reception.prove`; the evidence is that of the next block, which fixes this state."""
+    def prove(self, key: bytes) -> tuple[bytes | None, MapProof, Header]:
+        """See `Reception.prove`."""
         self.check_whole()
         with self.engine.lock:
             row, proof = self.engine.state.prove_key(key)
-            head = self.engine.head
-        deadline = time.monotonic() + PROOF_SECONDS
-        with self._shown:
-            while self._height <= head.height:
-                if not self._shown.wait(deadline - time.monotonic()):
-                    msg = f"no block after {head.height} fixes this state yet"
-                    raise UnavailableError(msg, hint="ask again")
-        with self._reading:
-            evidence = next(self._reader.blocks(head.height + 1)).evidence
-        return row, proof, head, evidence
+            return row, proof, self.engine.head
+
+    def fixed_at(self, height: int) -> int:
+        """See `Reception.fixed_at`: a header under CometBFT states what was before it."""
+        return height + 1
 
     def facts(self) -> dict[str, Any]:
         """See `Reception.facts`; what CometBFT says is as it was a moment ago."""
@@ -152,10 +145,13 @@ class Relay(Reception):
         seated = validators.validator_set(state)
         quiet = max(0, self.clock.now() - self.engine.head.time) / 1000
         is_quiet = quiet >= self._quiet_seconds
-        with self._peers_lock:
-            if time.monotonic() - self._looked > PEERS_SECONDS:
-                self._looked = time.monotonic()
+        is_old = time.monotonic() - self._looked > PEERS_SECONDS
+        if is_old and self._peers_lock.acquire(blocking=False):  # one looks, others do not wait
+            try:
                 self._look_at_peers(is_quiet=is_quiet)
+            finally:
+                self._looked = time.monotonic()
+                self._peers_lock.release()
         names = {
             address_of(public).hex(): name for name, public in validators.validator_keys(state)
         }
@@ -178,17 +174,18 @@ class Relay(Reception):
         return self._asking.call(method, **parameters)
 
     def _look_at_peers(self, *, is_quiet: bool) -> None:
-        self._voters = None
+        peers, voters = [], None
         try:
-            found: list[dict[str, Any]] = self._asking.call("net_info").get("peers") or []
-            self._peers = [str(each["node_info"]["id"]) for each in found]
-            sync = self._asking.call("status")["sync_info"]
+            found: list[dict[str, Any]] = self._looking.call("net_info").get("peers") or []
+            peers = [str(each["node_info"]["id"]) for each in found]
+            sync = self._looking.call("status")["sync_info"]
             self._catching_up = bool(sync["catching_up"])
             if is_quiet:
-                self._voters = voters_in(self._asking.call("consensus_state"))
+                voters = voters_in(self._looking.call("consensus_state"))
         except (UnavailableError, DecodeError, KeyError, TypeError) as error:
             LOG.debug("nothing is known of peers: %s", error)
-            self._peers = []
+            peers = []
+        self._peers, self._voters = peers, voters
 
     def _absent(self, seated: dict[str, bytes], names: dict[str, str]) -> list[str]:
         """Return the validators whose vote is lacking, or, where no vote is open, who is away.
@@ -317,7 +314,5 @@ class Relay(Reception):
         evidence = encode(light)
         block = self.engine.prove(height, evidence)
         self._keep(msgspec.structs.replace(block, evidence=evidence))
-        with self._shown:
-            self._height = height
-            self._shown.notify_all()
+        self._height = height
         self._ring(height)

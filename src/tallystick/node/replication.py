@@ -65,7 +65,7 @@ class Replicator:
     -----
     A thread for each other node that was ever given something, four that fetch, and one that looks
     at the ledger. What is still to be given is not on disk: after a restart it is found again by
-    what the shelf holds of this organisation's own.
+    what the shelf holds of this organisation's own. What others uploaded here the rest fetch.
     """
 
     def __init__(  # noqa: PLR0913 - what it moves, where to, and as whom

@@ -8,12 +8,14 @@ disk.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import signal
 import threading
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -31,6 +33,7 @@ __all__ = ["make_server", "serve"]
 LOG = logging.getLogger(__name__)
 HEAD_SECONDS = 10.0  # until the first line of a request is there
 IDLE_SECONDS = 75  # a connection without requests is kept so long
+UNREAD_SECONDS = 30.0  # in which some of an answer has to be taken
 GRACE_SECONDS = 5
 MOST_HEAD_BYTES = 16 * 1024
 TIDY_SECONDS = 3600
@@ -52,20 +55,43 @@ class _Patience(H11Protocol):
     """HTTP/1.1 that closes a connection on which a request takes too long to begin.
 
     The first one from the start, a later one from its first byte: a connection is not kept open
-    by a byte now and then. What follows a finished request without being one counts, too.
+    by a byte now and then. What follows a finished request without being one counts, too. Whoever
+    takes nothing of its answer is cut off, and one address has half of all connections at most.
     """
 
     _late: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Start the clock."""
         super().connection_made(transport)
+        if self._has_its_share():
+            transport.close()
+            return
+        transport.set_write_buffer_limits(high=1, low=0)  # writing pauses while anything waits
         self._late = self.loop.call_later(HEAD_SECONDS, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
+        """Stop the clocks."""
         self._stop()
+        self._stop_watching()
         super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """Start the clock for the rest of a body that was not waited for."""
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY and self._late is None:
+            self._late = self.loop.call_later(HEAD_SECONDS, self._give_up)
+
+    def pause_writing(self) -> None:
+        """Watch whether what waits here is taken."""
+        super().pause_writing()
+        self._watch(self._waiting_bytes())
+
+    def resume_writing(self) -> None:
+        """Watch no more: everything was taken."""
+        self._stop_watching()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Stop the clock when a request has begun; start it when part of one is here."""
@@ -79,6 +105,38 @@ class _Patience(H11Protocol):
         """Whether no request is being answered."""
         return self.cycle is None or self.cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
 
+    def _has_its_share(self) -> bool:
+        """Whether its address has too many connections; a proxy on this machine sees to that."""
+        host = self.client[0] if self.client else ""
+        if self.limit_concurrency is None or not host or _is_here(host):
+            return False
+        known = [each.client for each in self.connections if isinstance(each, _Patience)]
+        held = [each for each in known if each is not None and each[0] == host]
+        return len(held) > max(1, self.limit_concurrency // 2)
+
+    def _waiting_bytes(self) -> int:
+        try:
+            return self.transport.get_write_buffer_size()
+        except AttributeError:  # of TLS that was closed twice
+            return 0
+
+    def _watch(self, before: int) -> None:
+        self._stop_watching()
+        self._unread = self.loop.call_later(UNREAD_SECONDS, self._look, before)
+
+    def _look(self, before: int) -> None:
+        left = self._waiting_bytes()
+        if left < before:
+            self._watch(left)
+        else:
+            self._unread = None
+            self.transport.abort()
+
+    def _stop_watching(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
     def _stop(self) -> None:
         if self._late is not None:
             self._late.cancel()
@@ -88,6 +146,14 @@ class _Patience(H11Protocol):
         self._late = None
         if self._is_between() and not self.transport.is_closing():
             self.transport.close()
+
+
+def _is_here(host: str) -> bool:
+    """Whether an address is of this machine alone."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
 
 
 class _Ending:

@@ -39,6 +39,8 @@ class Service:
         When a member last asked for something, in milliseconds since 1970.
     hands
         The threads for tasks' bytes, so that these hold up nothing else.
+    asking, askers
+        How many ask the engine, and the thread in which it is asked, for one after the other.
     replicator
         Moves blobs between this node and the others; `None` where there is one node.
     """
@@ -51,6 +53,8 @@ class Service:
     sightings: dict[str, Sighting] = field(default_factory=dict[str, Sighting])
     seen: dict[str, int] = field(default_factory=dict[str, int])
     hands: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(HANDS))
+    asking: int = 0
+    askers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))
     replicator: Replicator | None = None
     _tasks: tuple[bytes, list[dict[str, Any]]] | None = None
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 import os
 import sys
 
-from tallystick.errors import TallyError
-from tallystick.node.logs import log_to_stderr
+from tallystick.node.logs import complain, log_to_stderr
+from tallystick.node.parent import parent_pipe
 from tallystick.node.plan import Plan
 from tallystick.node.supervisor import supervise
 
 __all__ = ["main"]
-
-LATER = 3
 
 
 def main() -> int:
@@ -25,11 +23,9 @@ def main() -> int:
         plan = Plan.from_text(file.read())
     log_to_stderr(as_json=plan.json_logs)
     try:
-        return supervise(plan.folder, plan.programs)
-    except TallyError as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        print(f"tally: {error}{hint}", file=sys.stderr)  # noqa: T201
-        return LATER
+        return supervise(plan.folder, plan.programs, parent=parent_pipe())
+    except Exception as error:  # noqa: BLE001 - each has its exit status
+        return complain(error, as_json=plan.json_logs)
 
 
 if __name__ == "__main__":

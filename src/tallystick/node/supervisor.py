@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -45,6 +46,7 @@ def supervise(
     say: Callable[[str], None] = _print_line,
     backoff: Backoff | None = None,
     grace_seconds: float = GRACE_SECONDS,
+    parent: int | None = None,
 ) -> int:
     """Run programs, each needing those before it, until a signal ends them all.
 
@@ -56,6 +58,8 @@ def supervise(
         Called once, with the first line that a program of ours prints.
     grace_seconds
         What a program may take to end before it is killed.
+    parent
+        A pipe nobody writes to: everything ends once its other end is closed.
 
     Returns
     -------
@@ -76,6 +80,8 @@ def supervise(
         for pid in end_leftovers(folder):
             LOG.warning("process %d of an earlier run was still there: ended", pid)
         running = _Supervisor(folder, programs, say, backoff or Backoff(), grace_seconds)
+        if parent is not None:
+            running.watch(parent)
         with running.opened(signals):
             return running.run(signals)
 
@@ -132,7 +138,13 @@ class _Supervisor:
         self._grace_seconds = grace_seconds
         self._noted: dict[str, ProcessState] | None = None
         self._selector = selectors.DefaultSelector()
+        self._parent: FileIO | None = None
         self._pipe, self._other_end = os.pipe()  # the other end is closed when this process ends
+
+    def watch(self, parent: int) -> None:
+        """End when the other end of a pipe is closed."""
+        self._parent = os.fdopen(parent, "rb", buffering=0)
+        self._selector.register(self._parent, selectors.EVENT_READ, self._parent)
 
     @contextmanager
     def opened(self, signals: _Signals) -> Generator[None]:
@@ -154,8 +166,7 @@ class _Supervisor:
         while not signals.told_to_end:
             self._collect()
             for child in self._children:
-                hopeless = not child.was_ready and child.status in child.program.hopeless
-                if child.process is None and hopeless:
+                if child.is_hopeless:
                     return child.status
             self._start_next()
             self._note()
@@ -204,6 +215,10 @@ class _Supervisor:
         for key, _ in self._selector.select(seconds):
             if key.data is None:
                 signals.drain()
+            elif key.data is self._parent:
+                signals.told_to_end = True
+                self._selector.unregister(key.data)
+                key.data.close()
             else:
                 self._hear(key.data)
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["MEMORY", "PROVEN", "LedgerStore"]
 
 BASE, PROVEN = "base", "proven"  # facts
+HINT = "see that the disk works and has room; a damaged copy can be fetched again from others"
 MEMORY = ":memory:"  # instead of a path: gone when it is closed
 
 SCHEMA = """
@@ -45,6 +46,8 @@ CREATE TABLE IF NOT EXISTS pool (hash BLOB PRIMARY KEY, wire BLOB NOT NULL) WITH
 
 class LedgerStore:
     """Blocks, state rows, receipts and log leaves of one ledger.
+
+    Whatever SQLite cannot do is an `UnavailableError`.
 
     Parameters
     ----------
@@ -94,47 +97,52 @@ class LedgerStore:
 
     def fact(self, name: str) -> bytes | None:
         """Return a named value such as the genesis."""
-        row = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        with self._translated():
+            row = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return None if row is None else bytes(row[0])
 
     def set_fact(self, name: str, value: bytes) -> None:
         """Write a named value durably."""
-        self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+        with self._translated():
+            self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
     def rows(self) -> dict[bytes, bytes]:
         """Return the committed state rows."""
-        return {
-            bytes(key): bytes(value)
-            for key, value in self._db.execute("SELECT key, value FROM state")
-        }
+        with self._translated():
+            found = self._db.execute("SELECT key, value FROM state")
+            return {bytes(key): bytes(value) for key, value in found}
 
     def snapshot(self) -> tuple[dict[bytes, bytes], Header | None]:
         """Return the state rows and the header of one moment, whoever adds blocks meanwhile."""
-        self._db.execute("BEGIN")
-        try:
-            return self.rows(), self.head()
-        finally:
-            self._db.execute("ROLLBACK")
+        with self._translated():
+            self._db.execute("BEGIN")
+            try:
+                return self.rows(), self.head()
+            finally:
+                self._db.execute("ROLLBACK")
 
     def pin(self) -> None:
         """Read from now on what is there at this moment, whoever adds blocks meanwhile."""
-        self._db.execute("BEGIN")
-        self._db.execute("SELECT count(*) FROM facts").fetchone()
+        with self._translated():
+            self._db.execute("BEGIN")
+            self._db.execute("SELECT count(*) FROM facts").fetchone()
 
     def sorted_rows(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield the committed state rows in the order of their keys."""
-        for key, value in self._db.execute("SELECT key, value FROM state ORDER BY key"):
-            yield bytes(key), bytes(value)
+        with self._translated():
+            for key, value in self._db.execute("SELECT key, value FROM state ORDER BY key"):
+                yield bytes(key), bytes(value)
 
     def found(self, rows: dict[bytes, bytes]) -> None:
         """Write the founding rows; repeating it changes nothing."""
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", list(rows.items()))
-        self._db.execute("COMMIT")
+        with self._all_or_nothing("the founding state was not written"):
+            self._db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", list(rows.items()))
 
     def head(self) -> Header | None:
         """Return the newest block's header, `None` before the first."""
-        row = self._db.execute("SELECT block FROM blocks ORDER BY height DESC LIMIT 1").fetchone()
+        query = "SELECT block FROM blocks ORDER BY height DESC LIMIT 1"
+        with self._translated():
+            row = self._db.execute(query).fetchone()
         return self.base() if row is None else _block(row[0]).header
 
     def base(self) -> Header | None:
@@ -144,27 +152,24 @@ class LedgerStore:
 
     def blocks(self, start: int = 1) -> Iterator[Block]:
         """Yield the blocks from a height on."""
-        cursor = self._db.execute(
-            "SELECT block FROM blocks WHERE height >= ? ORDER BY height", (start,)
-        )
-        for (data,) in cursor:
-            yield _block(data)
+        query = "SELECT block FROM blocks WHERE height >= ? ORDER BY height"
+        with self._translated():
+            for (data,) in self._db.execute(query, (start,)):
+                yield _block(data)
 
     def receipt(self, tx_hash: bytes) -> tuple[int, Receipt] | None:
         """Return a transaction's height and receipt, `None` while it is in no block."""
-        row = self._db.execute(
-            "SELECT height, receipt FROM receipts WHERE hash = ?", (tx_hash,)
-        ).fetchone()
+        query = "SELECT height, receipt FROM receipts WHERE hash = ?"
+        with self._translated():
+            row = self._db.execute(query, (tx_hash,)).fetchone()
         return None if row is None else (row[0], decode(Receipt, bytes(row[1])))
 
     def leaves(self, task: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
         """Yield a task's log leaves with the height of the block that added each."""
-        cursor = self._db.execute(
-            "SELECT height, leaf FROM leaves WHERE task = ? AND number >= ? ORDER BY number",
-            (task, start),
-        )
-        for height, leaf in cursor:
-            yield height, bytes(leaf)
+        query = "SELECT height, leaf FROM leaves WHERE task = ? AND number >= ? ORDER BY number"
+        with self._translated():
+            for height, leaf in self._db.execute(query, (task, start)):
+                yield height, bytes(leaf)
 
     def commit(
         self, outcome: Outcome, evidence: bytes, facts: Mapping[str, bytes] | None = None
@@ -224,7 +229,9 @@ class LedgerStore:
 
     def held(self) -> list[bytes]:
         """Return the wire bytes of what is kept and in no block yet."""
-        return [bytes(wire) for (wire,) in self._db.execute("SELECT wire FROM pool ORDER BY hash")]
+        with self._translated():
+            found = self._db.execute("SELECT wire FROM pool ORDER BY hash")
+            return [bytes(wire) for (wire,) in found]
 
     def begin_at(self, header: Header, rows: dict[bytes, bytes], leaves: dict[bytes, int]) -> None:
         """Begin an empty ledger with the state of a later block than genesis.
@@ -261,7 +268,8 @@ class LedgerStore:
         base = self.base()
         if base is None:
             return
-        self._db.execute("ATTACH DATABASE ? AS filled", (str(other),))
+        with self._translated():
+            self._db.execute("ATTACH DATABASE ? AS filled", (str(other),))
         try:
             with self._all_or_nothing("the blocks before were not written"):
                 for table in ("blocks", "receipts", "leaves"):
@@ -304,6 +312,15 @@ class LedgerStore:
             return int(data)
         base = self.base()
         return 0 if base is None else base.height
+
+    @contextmanager
+    def _translated(self) -> Generator[None]:
+        """Say of SQLite's errors which file they are about."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            msg = f"{self._path}: {error}"
+            raise UnavailableError(msg, hint=HINT) from error
 
     @contextmanager
     def _all_or_nothing(self, failure: str) -> Generator[None]:

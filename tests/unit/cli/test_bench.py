@@ -107,3 +107,10 @@ def test_too_few_members_for_a_recipe_is_bad_input(tally):
 
     assert ran.status == 2
     assert ran.error["message"]
+
+
+def test_a_network_of_one_is_refused(tally):
+    ran = tally("bench", "network", "--members", 1)
+
+    assert ran.status == 2
+    assert "--members 1" in ran.err

@@ -1,10 +1,13 @@
 """Verbs at a node: status, members and their keys, and reading a ledger one does not believe."""
 
 import shutil
+from types import SimpleNamespace
 
+import pytest
 from support.node_process import NAMES
 
 from tallystick.codec import encode
+from tallystick.consensus.client import NodeClient
 from tallystick.federation.acting import Acting
 from tallystick.federation.key_file import add_secret, load_keyring
 from tallystick.federation.network_folder import genesis_line, read_genesis
@@ -208,3 +211,57 @@ def test_reading_takes_no_node_for_what_is_none(tally, finished):
     assert tally("explain", finished, "--proxy", "http://127.0.0.1:1").status == 2
     assert tally("status", "http://127.0.0.1:none").status == 2
     assert tally("status", "http://north.example").status == 2
+
+
+STATUS = {
+    "format": "tally.status/1",
+    "ok": True,
+    "chain_id": "net",
+    "genesis": "00",
+    "height": 1,
+    "time": 1,
+    "state_root": "00",
+    "validators": ["north"],
+    "peers": [],
+    "engine": "cometbft",
+    "catching_up": True,
+    "history_from": 9,
+    "tasks": [{}],
+    "members": ["north", 7],
+    "seen": {"north": -(10**400), "7": []},
+    "missing": [None],
+    "accused": [{}],
+    "upgrades": [[2, 50]],
+    "failure": "",
+}
+ODD = [
+    {"upgrades": [1]},
+    {"upgrades": [[1]]},
+    {"upgrades": [[1, "2"]]},
+    {"accused": ["north"]},
+    {"history_from": "9"},
+    {"height": "1"},
+    {"tasks": None},
+]
+
+
+@pytest.fixture
+def answering(monkeypatch):
+    """Let whoever is asked answer what a test likes."""
+
+    def let(document):
+        answer = SimpleNamespace(document=lambda: dict(document))
+        monkeypatch.setattr(NodeClient, "ask", lambda *_, **__: answer)
+
+    return let
+
+
+def test_a_status_of_another_form_is_to_be_asked_for_again(tally, answering):
+    answering(STATUS)
+    assert tally("status", "http://127.0.0.1:1").status == 0
+    for odd in ODD:
+        answering(STATUS | odd)
+        ran = tally("status", "http://127.0.0.1:1")
+
+        assert ran.status == 3, odd
+        assert next(iter(odd)) in ran.err

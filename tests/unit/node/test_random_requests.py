@@ -36,7 +36,8 @@ class Chaos:
         self.data = self.dice.randbytes(5000)
         self.root = blob_root(self.data).hex()
         self.blob = f"/v1/tasks/{self.task}/blobs/{self.root}"
-        _, _, header, evidence = node.clerk.prove(b"\x02")
+        _, _, header = node.clerk.prove(b"\x02")
+        evidence = node.clerk.evidence(header.height)
         self.sighting = encode(Sighting("south", SealedHeader(header, evidence)))
 
     def request(self):

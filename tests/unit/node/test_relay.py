@@ -261,30 +261,18 @@ def test_a_state_is_proven_by_the_next_block(site):
     site.decide()
     site.sign([1])
     until(lambda: site.relay.height == 1)
-    found = []
     key = BALANCES.key("bravo")
-    asking = threading.Thread(target=lambda: found.append(site.relay.prove(key)))
-    asking.start()
-    asking.join(0.05)
-    assert found == []
+    row, proof, header = site.relay.prove(key)
+    fixed = site.relay.fixed_at(header.height)
     site.decide()
     site.sign([2])
-    asking.join(PATIENCE_SECONDS)
-    ((row, proof, header, evidence),) = found
+    until(lambda: site.relay.height == fixed)
+    evidence = site.relay.evidence(fixed)
 
     assert header == site.world.outcomes[0].header
     verify_member(header.state_root, key, row, proof)
     publics = [each.public for each in decode(LightBlock, evidence).validators]
     check_root(site.world.genesis, publics, header, evidence)
-
-
-def test_a_state_that_no_block_fixes_is_to_be_asked_for_again(site, monkeypatch):
-    monkeypatch.setattr(module, "PROOF_SECONDS", 0.02)
-    site.start()
-    site.decide()
-
-    with pytest.raises(UnavailableError, match="no block after 1 fixes this state"):
-        site.relay.prove(BALANCES.key("bravo"))
 
 
 # --- transactions ---------------------------------------------------------------------------------
@@ -494,3 +482,51 @@ def test_a_node_whose_evidence_is_far_behind_is_catching_up(site):
     site.decide()
 
     assert site.relay.facts()["catching_up"]
+
+
+class Hanging:
+    """Something that is asked and answers once it is let go."""
+
+    def __init__(self, real):
+        self.real, self.begun, self.released = real, threading.Event(), threading.Event()
+
+    def __call__(self, *said, **more):
+        self.begun.set()
+        assert self.released.wait(PATIENCE_SECONDS)
+        return self.real(*said, **more)
+
+
+def test_while_one_asks_who_is_there_others_are_told_what_was_known(site, monkeypatch):
+    site.rpc.peers = ["ab" * 20]
+    assert site.relay.facts()["peers"] == ["ab" * 20]
+    monkeypatch.setattr(module, "PEERS_SECONDS", -1.0)
+    hanging = Hanging(site.rpc.call)
+    monkeypatch.setattr(site.rpc, "call", hanging)
+    site.rpc.peers = []
+    first = threading.Thread(target=site.relay.facts)
+    first.start()
+    assert hanging.begun.wait(PATIENCE_SECONDS)
+    meanwhile = site.relay.facts()["peers"]
+    hanging.released.set()
+    first.join(PATIENCE_SECONDS)
+
+    assert meanwhile == ["ab" * 20]
+    assert site.relay.facts()["peers"] == []
+
+
+def test_what_became_of_a_transaction_is_told_while_another_is_handed_over(site, monkeypatch):
+    site.start()
+    hanging = Hanging(site.rpc.broadcast)
+    monkeypatch.setattr(site.rpc, "broadcast", hanging)
+    tx = site.pay()
+    handed = site.relay.submit(tx.wire)
+    assert hanging.begun.wait(PATIENCE_SECONDS)
+    found = []
+    asking = threading.Thread(target=lambda: found.append(site.relay.outcome(tx.hash)))
+    asking.start()
+    asking.join(PATIENCE_SECONDS / 3)
+    is_handed = handed.done()
+    hanging.released.set()
+
+    assert (found, is_handed) == ([None], False)
+    assert handed.result(PATIENCE_SECONDS)[0] == tx.hash

@@ -3,15 +3,17 @@
 import asyncio
 import json
 import logging
+import threading
 from contextlib import closing
 
 import pytest
+from anyio import to_thread
 from support.nodes import until
 
 from tallystick.codec import encode
 from tallystick.ledger.contracts import accounts
 from tallystick.ledger.genesis import Limits
-from tallystick.node import asking, reception
+from tallystick.node import asking, ledger_routes, reception
 from tallystick.node.home import LEDGER
 from tallystick.storage.sqlite import LedgerStore
 
@@ -183,6 +185,37 @@ def test_a_row_is_shown_with_its_proof(node):
     assert document["height"] == 1
     assert document["row"] is not None
     assert plain(node, "/v1/state/ff").document["row"] is None
+
+
+def test_those_who_wait_for_a_proof_hold_up_nobody_else(node, monkeypatch):
+    node.seal(node.tx())
+    monkeypatch.setattr(type(node.clerk), "fixed_at", lambda _, height: height + 1)
+
+    async def ask():
+        loop = asyncio.get_running_loop()
+        waiting = [
+            loop.create_task(node.call("GET", b"/v1/state/ff", {}))
+            for _ in range(to_thread.current_default_thread_limiter().total_tokens * 2)
+        ]
+        await asyncio.sleep(0.1)
+        other = await node.call("GET", STATUS.encode(), {})
+        waited = sum(each.done() for each in waiting)
+        await loop.run_in_executor(None, node.seal, node.tx("south"))
+        return other, waited, await asyncio.gather(*waiting)
+
+    other, waited, answers = node.loop.run_until_complete(ask())
+
+    assert (other.status, waited) == (200, 0)
+    assert {(each.status, each.document["height"]) for each in answers} == {(200, 1)}
+
+
+def test_a_state_that_no_block_fixes_is_to_be_asked_for_again(node, monkeypatch):
+    monkeypatch.setattr(ledger_routes, "PROOF_SECONDS", 0.02)
+    monkeypatch.setattr(type(node.clerk), "fixed_at", lambda _, height: height + 1)
+    said = plain(node, "/v1/state/ff")
+
+    assert refusal(said) == (503, "unavailable")
+    assert "no block after 0 fixes this state" in said.document["error"]["message"]
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(shared):
@@ -383,3 +416,39 @@ def test_events_go_on_after_the_last_one_and_end_with_the_node(node):
     assert again.headers["content-type"].startswith("text/event-stream")
     for text in ("x", "-1", "\xb2", "9" * 40):
         assert plain(node, "/v1/events", "HEAD", headers={"last-event-id": text}).status == 200
+
+
+def test_those_who_ask_the_engine_hold_up_nobody_else(node, monkeypatch):
+    monkeypatch.setattr(ledger_routes, "MOST_ASKING", 50)
+    released = threading.Event()
+    node.clerk.ask_engine = lambda *_: {"waited": released.wait(10)}
+    call = b'{"method": "health"}'
+
+    async def ask():
+        loop = asyncio.get_running_loop()
+        waiting = [loop.create_task(node.call("POST", b"/v1/light", {}, [call])) for _ in range(60)]
+        await asyncio.sleep(0.1)
+        other = await node.call("GET", STATUS.encode(), {})
+        waited = [each for each in waiting if not each.done()]
+        released.set()
+        return other, len(waited), await asyncio.gather(*waiting)
+
+    other, waited, answers = node.loop.run_until_complete(ask())
+
+    assert (other.status, waited) == (200, 50)
+    assert [each.status for each in answers].count(503) == 10
+
+
+def test_a_light_call_has_only_parameters_that_there_are(node):
+    asked = []
+    node.clerk.ask_engine = lambda method, given: asked.append((method, given)) or {}
+
+    def call(parameters):
+        body = json.dumps({"method": "commit", "params": parameters}).encode()
+        return plain(node, "/v1/light", "POST", pieces=[body])
+
+    for name in ("method", "self", "", "prove", "height "):
+        assert refusal(call({name: "x"})) == (400, "bad-input")
+    assert asked == []
+    assert call({"height": 3, "page": "1", "per_page": None}).status == 200
+    assert asked == [("commit", {"height": "3", "page": "1"})]

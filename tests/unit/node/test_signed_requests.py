@@ -164,6 +164,51 @@ def test_signing_frees_nobody_from_limits(make_node):
     assert node.ask("POST", SUBMIT, node.tx().wire).status == 202  # a member's own share
 
 
+BLOB = f"/v1/tasks/{'00' * 32}/blobs/{'00' * 32}"
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("POST", SUBMIT),
+        ("POST", f"{SUBMIT}/batch"),
+        ("POST", "/v1/sightings"),
+        ("PUT", f"{BLOB}?offset=0&size=9"),
+        ("PUT", f"{BLOB}/chunks?size=9"),
+    ],
+)
+def test_nobodys_body_is_read_who_has_no_right_to_send_one(method, target, node):
+    read = []
+
+    def body():
+        read.append(1)
+        return b"x"
+
+    class Pieces(list):
+        def pop(self, _):
+            return body()
+
+    claimed = {SIGNATURE_HEADER: "x"}
+    for headers in ({}, claimed, node.headers(method, target, b"x", secret=NEW)):
+        run = node.loop.run_until_complete
+        said = run(node.call(method, target.encode(), headers, Pieces([b""])))
+
+        assert said.status == 401
+    assert read == []
+
+
+@pytest.mark.parametrize("target", [f"{BLOB}?offset=0", f"{BLOB[:-1]}?offset=0&size=9", "/v1/no"])
+def test_what_is_refused_counts_for_an_address_whoever_it_claims_to_be(target, make_node):
+    node = make_node(requests_per_second=5)
+    claimed = {SIGNATURE_HEADER: "x"}
+    said = [
+        node.ask("PUT", target, b"abc", signed=False, headers=claimed).status for _ in range(30)
+    ]
+
+    assert said[0] in {400, 404}
+    assert said[-1] == 429
+
+
 def test_one_members_requests_cost_no_other_member(make_node):
     node = make_node(requests_per_second=5)
     greedy = [node.ask("POST", "/v1/sightings", b"x", who="north").status for _ in range(30)]
@@ -174,7 +219,8 @@ def test_one_members_requests_cost_no_other_member(make_node):
 
 def test_a_sighting_of_anothers_is_refused(node):
     node.seal(node.tx())
-    _, _, header, evidence = node.clerk.prove(b"\x02")
+    _, _, header = node.clerk.prove(b"\x02")
+    evidence = node.clerk.evidence(header.height)
     foreign = structs.replace(header, chain=bytes(32))
     for sighting, status in (
         (Sighting("south", SealedHeader(header, evidence)), 200),

@@ -14,8 +14,10 @@ import httpx
 import pytest
 from support.commands import SOURCE
 from support.nodes import make_home, until
+from uvicorn.server import ServerState
 
 from tallystick.node import asking, serve
+from tallystick.node.clerk import Clerk
 from tallystick.node.home import open_home
 
 PROGRAM = """
@@ -29,11 +31,16 @@ serve(open_home(Path(sys.argv[1])), lambda url: print(url, flush=True))
 """
 
 
+ANSWER_BYTES = 1 << 23  # more than sockets take in
+
+
 @pytest.fixture
 def url(tmp_path, monkeypatch):
     """Return the address of a node that has little patience."""
     monkeypatch.setattr(serve, "HEAD_SECONDS", 0.4)
     monkeypatch.setattr(asking, "BODY_SECONDS", 0.4)
+    monkeypatch.setattr(serve, "UNREAD_SECONDS", 0.2)
+    monkeypatch.setattr(Clerk, "framed", lambda *_: bytes(ANSWER_BYTES))
     make_home(tmp_path, connections=40)
     home = open_home(tmp_path / "node")
     server = serve.make_server(home)
@@ -119,14 +126,18 @@ def test_a_silent_connection_is_closed(url):
         assert rest_of(connection) == b""
 
 
-def test_a_body_that_drips_is_refused(url):
-    head = b"POST /v1/transactions HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\nabc"
+@pytest.mark.parametrize(
+    ("target", "status", "code"),
+    [("light", b" 408 ", b"too-slow"), ("transactions", b" 401 ", b"unsigned-request")],
+)
+def test_a_body_that_drips_is_refused(target, status, code, url):
+    head = f"POST /v1/{target} HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\nabc"
     with others_are_served(url), connect(url) as connection:
-        connection.sendall(head)
+        connection.sendall(head.encode())
         said = rest_of(connection)
 
-    assert b" 408 " in said.splitlines()[0]
-    assert b"too-slow" in said
+    assert status in said.splitlines()[0]
+    assert code in said
 
 
 def test_bytes_after_an_answer_keep_no_connection(url):
@@ -181,6 +192,76 @@ def test_what_is_no_http_is_refused(data, url):
     assert b" 500 " not in said
     assert b"Traceback" not in said
     assert said.count(b"HTTP/1.1") <= 1
+
+
+BLOCKS = b"GET /v1/blocks?from=1 HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def is_cut(connection):
+    """Return whether the other end has given the connection up, without reading any of it."""
+    try:
+        connection.sendall(b"x")
+    except ConnectionError:
+        return True
+    return False
+
+
+def test_whoever_reads_no_answer_is_cut_off(url, monkeypatch):
+    monkeypatch.setattr(Clerk, "height", 5)
+    with others_are_served(url), connect(url) as connection:
+        connection.sendall(BLOCKS)
+        heard(connection, b"200 OK")
+        until(lambda: is_cut(connection))
+
+
+def test_whoever_reads_slowly_is_not_cut_off(url, monkeypatch):
+    monkeypatch.setattr(Clerk, "height", 5)
+    with connect(url) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        connection.sendall(BLOCKS)
+        taken = 0
+        while taken < ANSWER_BYTES:
+            piece = connection.recv(1 << 17)
+            assert piece
+            taken += len(piece)
+            time.sleep(0.01)
+
+
+class Wire:
+    """A transport to an address."""
+
+    def __init__(self, host):
+        self.host, self.closed = host, False
+
+    def get_extra_info(self, name):
+        return (self.host, 5) if name == "peername" else None
+
+    def set_write_buffer_limits(self, **_):
+        pass
+
+    def close(self):
+        self.closed = True
+
+
+def test_one_address_has_half_of_the_connections(tmp_path):
+    make_home(tmp_path, connections=6)
+    home = open_home(tmp_path / "node")
+    config = serve.make_server(home).config
+
+    async def connect_all(*hosts):
+        state, wires = ServerState(), [Wire(host) for host in hosts]
+        for wire in wires:
+            made = config.http_protocol_class(config, state, {}, asyncio.get_running_loop())
+            made.connection_made(wire)
+        return [wire.closed for wire in wires]
+
+    with home.opened:
+        config.load()
+        stranger = asyncio.run(connect_all(*["192.0.2.1"] * 5, "192.0.2.2", "::1"))
+        proxy = asyncio.run(connect_all(*["127.0.0.1"] * 5))
+
+    assert stranger == [False] * 3 + [True] * 2 + [False] * 2
+    assert proxy == [False] * 5
 
 
 def rest_of_or_nothing(connection):

@@ -19,7 +19,7 @@ from tallystick.node.processes import (
     process_states,
     started_at,
 )
-from tallystick.node.program import Backoff, Child, Program
+from tallystick.node.program import MOST_HOPELESS, Backoff, Child, Program
 from tallystick.node.supervisor import supervise
 from tallystick.storage.lock import Lock
 
@@ -257,6 +257,14 @@ def test_an_application_whose_settings_are_wrong_is_not_tried_again(supervised):
     running = supervised("import sys; sys.exit(2)")
 
     assert running.process.wait(timeout=30) == 2
+
+
+def test_an_application_that_is_ready_for_a_moment_is_not_tried_for_ever(supervised):
+    is_ready = APPLICATION.replace("while True:", "time.sleep(0.2)\nsys.exit(2)\nwhile True:")
+    running = supervised(is_ready)
+
+    assert running.process.wait(timeout=30) == 2
+    assert process_states(running.folder)["application"].restarts == MOST_HOPELESS - 1
 
 
 def test_whoever_does_not_end_is_killed_with_what_it_started(supervised):

@@ -141,6 +141,41 @@ def test_a_damaged_block_is_said_to_be(store, play):
         store.head()
 
 
+READS = {
+    "fact": lambda store: store.fact("genesis"),
+    "set_fact": lambda store: store.set_fact("genesis", b""),
+    "rows": LedgerStore.rows,
+    "snapshot": LedgerStore.snapshot,
+    "sorted_rows": lambda store: list(store.sorted_rows()),
+    "found": lambda store: store.found({b"a": b"b"}),
+    "head": LedgerStore.head,
+    "blocks": lambda store: list(store.blocks()),
+    "receipt": lambda store: store.receipt(bytes(32)),
+    "leaves": lambda store: list(store.leaves(bytes(32))),
+    "held": LedgerStore.held,
+    "pin": LedgerStore.pin,
+    "fill_in": lambda store: store.fill_in(store._path),
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_what_cannot_be_read_is_said_with_its_file(read, play, make_store, tmp_path):
+    with closing(make_store()) as store:
+        founded(store, play.world)
+    path = tmp_path / "ledger.sqlite"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+        roots = [root for (root,) in db.execute("SELECT rootpage FROM sqlite_master") if root]
+    data = bytearray(path.read_bytes())
+    for root in roots:
+        data[(root - 1) * size : root * size] = b"\xff" * size
+    path.write_bytes(data)
+
+    with pytest.raises(UnavailableError, match=r"ledger\.sqlite|not written"):
+        read(make_store())
+
+
 def test_a_file_that_is_no_ledger_is_said_to_be(tmp_path):
     (tmp_path / "ledger.sqlite").write_text("nothing like it " * 100)
 

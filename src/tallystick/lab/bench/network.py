@@ -39,6 +39,7 @@ __all__ = ["ENGINES", "default_engine", "measure_network", "says"]
 
 ENGINES = ("cometbft", "solo")
 NODES = 4
+LEAST_MEMBERS = 2
 SAYS = (
     "Every member is a process of its own on this machine, over HTTP on loopback. A round begins "
     "with the block that opens it and ends with the block that opens the next. The trainers' own "
@@ -120,6 +121,9 @@ def measure_network(
         CometBFT is not installed.
     """
     check_counts(members=members, parameters=parameters, repeat=repeat, transactions=transactions)
+    if members < LEAST_MEMBERS:
+        msg = f"--members {members}: a network has {LEAST_MEMBERS} or more, who pay each other"
+        raise ConfigError(msg)
     ordering = engine or default_engine()
     if ordering not in ENGINES:
         msg = f"--engine '{ordering}' orders no network"
