@@ -151,7 +151,7 @@ class Pulls:
             for job, pull in self._pulls.items():
                 pull.named = job in wanted
             self._tidy(now)
-            for job in wanted - self._pulls.keys():
+            for job in sorted(wanted - self._pulls.keys()):
                 if len(self._pulls) < MOST_PULLS:
                     self._pulls[job] = _Pull(named=True, again=now + GRACE_SECONDS)
             self._changed.notify_all()

@@ -4,6 +4,10 @@ from contextlib import ExitStack, closing
 
 import pytest
 from support.nodes import Node
+from support.relays import Site
+from support.validators import Validators
+
+from tallystick.node import relay
 
 
 @pytest.fixture
@@ -30,3 +34,17 @@ def shared(tmp_path_factory):
     """Return a node for all tests of a module that leave it as it was."""
     with closing(Node(tmp_path_factory.mktemp("shared"))) as made:
         yield made
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(relay, "AGAIN_SECONDS", 0.02)
+    monkeypatch.setattr(relay, "LOOK_SECONDS", 0.05)
+
+
+@pytest.fixture
+def site(tmp_path, impatient):
+    """Return a relay between a replica and a fake CometBFT."""
+    made = Site(tmp_path, Validators(audited=False)).open()
+    yield made
+    made.close()

@@ -1,14 +1,13 @@
 """Between members and CometBFT: what is handed over, and which blocks are shown."""
 
 import threading
-import time
-from contextlib import ExitStack, closing
-from types import SimpleNamespace
+from contextlib import closing
 
 import pytest
 from msgspec.structs import replace
-from support.comet_ledger import FakeRpc, lights_of
-from support.validators import VALIDATOR, Validators, new_key
+from support.comet_ledger import lights_of
+from support.relays import PATIENCE_SECONDS, until
+from support.validators import VALIDATOR, new_key
 from support.world import public_of
 
 from tallystick.codec import decode
@@ -18,99 +17,11 @@ from tallystick.consensus.cometbft.replica import Replica
 from tallystick.consensus.cometbft.validators import address_of
 from tallystick.consensus.engine import RetryLaterError
 from tallystick.consensus.finality import check_final, check_root
-from tallystick.consensus.wire import blocks_in
 from tallystick.crypto.merkle_map import verify_member
-from tallystick.errors import RejectedError, UnavailableError
 from tallystick.ledger.contracts.accounts import BALANCES
-from tallystick.ledger.messages import Transfer, Unseat, Upgrade
+from tallystick.ledger.messages import Unseat
 from tallystick.node import relay as module
-from tallystick.node.relay import Relay
 from tallystick.storage.sqlite import LedgerStore
-
-PATIENCE_SECONDS = 30
-
-
-def until(reached):
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not reached():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.002)
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.02)
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
-
-
-class Site:
-    """A node's relay between a replica, which a test lets decide blocks, and a fake CometBFT."""
-
-    def __init__(self, folder, world):
-        self.folder, self.world, self.rpc = folder, world, FakeRpc()
-        self.stack = ExitStack()
-
-    def open(self):
-        path = self.folder / "ledger.sqlite"
-        self.replica = Replica(
-            LedgerStore(path), self.world.genesis, clock=lambda: self.world.now, most_pending=400
-        )
-        self.stack.callback(self.replica.close)
-        reader = LedgerStore(path)
-        self.stack.callback(reader.close)
-        self.relay = Relay(
-            self.replica,
-            reader,
-            self.rpc,
-            member="alpha",
-            quiet_seconds=5.0,
-            also=lambda: {"snapshot": 7},
-        )
-        self.stack.callback(self.relay.stop)
-        self.relay.clock = SimpleNamespace(now=lambda: self.world.now)
-        self.heard = []
-        self.relay.listen(self.heard.append)
-        return self
-
-    def start(self):
-        self.relay.start()
-        return self
-
-    def close(self):
-        self.stack.close()
-        self.stack = ExitStack()
-
-    def decide(self, dt=1000):
-        outcome = self.world.seal(dt)
-        self.follow(outcome)
-        return outcome
-
-    def follow(self, outcome):
-        header = outcome.header
-        self.replica.finalize(header.height, header.time, outcome.block.transactions)
-        self.replica.commit()
-
-    def sign(self, blocks, **options):
-        """Let CometBFT have what the validators signed these blocks by."""
-        lights = lights_of(self.world, **options)
-        self.rpc.lights.update((height, lights[height]) for height in blocks)
-
-    def shown(self):
-        return list(blocks_in(self.relay.framed(1, 100)))
-
-    def pay(self, member="bravo", **envelope):
-        return self.world.send(member, Transfer("alpha", 1), **envelope)
-
-    def submit(self, tx):
-        return self.relay.submit(tx.wire).result(PATIENCE_SECONDS)
-
-
-@pytest.fixture
-def site(tmp_path):
-    made = Site(tmp_path, Validators(audited=False)).open()
-    yield made
-    made.close()
-
 
 # --- blocks and their evidence --------------------------------------------------------------------
 
@@ -273,176 +184,6 @@ def test_a_state_is_proven_by_the_next_block(site):
     verify_member(header.state_root, key, row, proof)
     publics = [each.public for each in decode(LightBlock, evidence).validators]
     check_root(site.world.genesis, publics, header, evidence)
-
-
-# --- transactions ---------------------------------------------------------------------------------
-
-
-def test_what_is_acknowledged_is_kept_and_handed_over(site):
-    site.start()
-    tx = site.pay()
-    tx_hash, given = site.submit(tx)
-
-    assert (tx_hash, given.tx, given.height) == (tx.hash, tx.hash, 0)
-    assert site.rpc.taken[0] == tx.wire
-    assert site.replica.waiting() == {tx.hash: tx.wire}
-
-
-def test_what_is_refused_is_handed_over_to_nobody(site):
-    site.start()
-    with pytest.raises(RejectedError):
-        site.submit(site.pay(chain=bytes(32)))
-
-    assert site.rpc.taken == []
-
-
-def test_it_is_handed_over_again_until_a_block_has_it(site):
-    site.start()
-    tx = site.pay()
-    site.submit(tx)
-    site.rpc.wait_for(3)
-    assert set(site.rpc.taken) == {tx.wire}
-    site.decide()
-    until(lambda: not site.relay._late)
-    handed = len(site.rpc.taken)
-    time.sleep(0.1)
-
-    assert len(site.rpc.taken) == handed
-    assert site.relay.outcome(tx.hash).code == 0
-
-
-def test_what_could_be_in_none_of_several_blocks_is_handed_over_no_more(site):
-    site.start()
-    tx = site.world.sign("bravo", Transfer("alpha", 2**60))
-    site.submit(tx)
-    for _ in range(module.LEFT_OUT_BLOCKS):
-        site.rpc.wait_for(len(site.rpc.taken) + 2)
-        assert site.relay.outcome(tx.hash) is None
-        site.decide()
-    until(lambda: site.relay.outcome(tx.hash) is not None)
-
-    assert site.relay.outcome(tx.hash).code == 411
-    assert site.replica.waiting() == {}
-
-
-def test_what_rests_on_another_transaction_is_kept_while_nothing_is_decided(site):
-    site.start()
-    poor = site.world.sign("bravo", Transfer("alpha", 10_000_050))
-    site.submit(poor)  # another node was handed what pays for it
-    site.rpc.wait_for(20)
-    site.world.send("charlie", Transfer("bravo", 100))
-    site.decide()
-    site.world.pending.append(poor)
-    site.decide()
-
-    assert site.relay.outcome(poor.hash).code == 0
-
-
-def test_what_was_acknowledged_earlier_is_not_overtaken(site, monkeypatch):
-    monkeypatch.setattr(module, "AGAIN_SECONDS", 1000.0)
-    site.rpc.dead = True
-    site.start()
-    first, second, third = (site.pay(nonce=nonce) for nonce in (1, 2, 3))
-    site.submit(first)
-    site.submit(second)
-    site.rpc.dead = False
-    site.submit(third)
-
-    assert site.rpc.taken == [first.wire, second.wire, third.wire]
-
-
-def test_what_was_taken_before_a_restart_is_not_overtaken_after_it(site, monkeypatch):
-    monkeypatch.setattr(module, "AGAIN_SECONDS", 1000.0)
-    site.rpc.dead = True
-    site.start()
-    first, second = (site.pay(nonce=nonce) for nonce in (1, 2))
-    site.submit(first)
-    site.close()
-    site.rpc.dead = False
-    site.open().start()
-    site.submit(second)
-
-    assert site.rpc.taken == [first.wire, second.wire]
-
-
-def test_while_cometbft_is_away_transactions_are_kept_and_handed_over_later(site):
-    site.rpc.dead = True
-    site.start()
-    tx = site.pay()
-    tx_hash, _ = site.submit(tx)
-    assert tx_hash == tx.hash
-    assert site.rpc.taken == []
-    site.rpc.dead = False
-    site.rpc.wait_for(1)
-
-    assert site.rpc.taken[0] == tx.wire
-
-
-def test_what_was_taken_before_a_restart_is_handed_over_after_it(site):
-    site.rpc.dead = True
-    site.start()
-    tx = site.pay()
-    site.submit(tx)
-    site.close()
-    site.rpc.dead = False
-    site.open().start()
-    site.rpc.wait_for(1)
-
-    assert site.rpc.taken[0] == tx.wire
-
-
-def test_a_full_mempool_is_told_to_whoever_hands_in_and_nothing_is_kept(site):
-    site.rpc.full = True
-    site.start()
-    tx = site.pay()
-    with pytest.raises(RetryLaterError):
-        site.submit(tx)
-    assert site.replica.waiting() == {}
-    site.rpc.full = False
-
-    assert site.submit(tx)[0] == tx.hash
-    assert site.replica.waiting() == {tx.hash: tx.wire}
-
-
-def test_what_was_acknowledged_stays_taken_however_full_the_mempool_gets(site):
-    site.start()
-    tx = site.pay()
-    site.submit(tx)
-    site.rpc.full = True
-
-    assert site.submit(tx)[0] == tx.hash
-    assert site.replica.waiting() == {tx.hash: tx.wire}
-
-
-def test_the_same_transaction_twice_at_once_is_kept_if_either_was_taken(site, monkeypatch):
-    tx = site.pay()
-    monkeypatch.setattr(site.rpc, "broadcast", lambda _: [None, RetryLaterError("full")])
-
-    answers = site.relay._admit([tx.wire, tx.wire])
-    assert answers == [tx.hash, tx.hash]
-    assert site.replica.holds(tx.hash)
-
-
-def test_once_stopped_it_takes_nothing(site):
-    site.start()
-    assert site.relay.works
-    site.relay.stop()
-
-    assert not site.relay.works
-    with pytest.raises(UnavailableError, match="stopping"):
-        site.submit(site.pay())
-
-
-def test_a_ledger_that_cannot_go_on_takes_nothing_and_says_why(site):
-    site.start()
-    site.world.vote(Upgrade(2, 2))
-    for outcome in site.world.outcomes:
-        site.follow(outcome)
-
-    assert not site.relay.works
-    assert "protocol 2" in site.relay.facts()["failure"]
-    with pytest.raises(UnavailableError):
-        site.submit(site.pay())
 
 
 # --- what the node says of it ---------------------------------------------------------------------

@@ -184,7 +184,7 @@ def test_a_ledger_that_cannot_be_read_for_a_snapshot_is_closed(make_comet, grow,
     grow(1, comet)
 
     assert comet.snapshots() == []
-    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+    with pytest.raises(UnavailableError, match="closed database"):
         opened[0].head()
 
 
