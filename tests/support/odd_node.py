@@ -5,15 +5,14 @@ import sys
 from tallystick.cli import main
 from tallystick.node import engine
 
-LENGTH = 3  # of the honest application's program, before its arguments
-
 
 def tricky(trick, honest=engine.application_command):
     """Return what makes the command line of an application with a trick."""
 
     def command(*arguments, **settings):
         own = [sys.executable, "-m", "support.odd_application", trick]
-        return [*own, *honest(*arguments, **settings)[LENGTH:]]
+        whole = honest(*arguments, **settings)
+        return [*own, *whole[whole.index("-m") + 2 :]]
 
     return command
 

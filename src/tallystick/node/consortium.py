@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from tallystick.federation.keyring import Keyring
     from tallystick.node.engine import Meeting
 
-__all__ = ["open_consortium", "voting_secret", "watch_key"]
+__all__ = ["lacking_key", "open_consortium", "voting_secret", "watch_key"]
 
 LOG = logging.getLogger(__name__)
 QUIET_BEATS = 4  # heartbeats without a block until something is wrong
@@ -91,7 +91,10 @@ class _Node:
         opened.callback(store.close)
         self.engine = engine = Replica(store, given.genesis, most_pending=settings.pending)
         engine.secret = voting_secret(engine, keyring)
-        engine.listen(lambda _: watch_key(engine, keyring))
+        lacking = lacking_key(engine, keyring)
+        if lacking:
+            LOG.error("votes are asked of key %s, whose secret is not here", lacking.hex()[:16])
+        engine.listen(lambda _: watch_key(engine, keyring, lacking))
         reader = LedgerStore(folder / LEDGER)
         opened.callback(reader.close)
         shelf = open_shelf(folder / BLOBS, settings, keyring)
@@ -227,12 +230,27 @@ def voting_secret(engine: Replica, keyring: Keyring) -> bytes:
     return keyring.validator[-1]
 
 
-def watch_key(engine: Replica, keyring: Keyring) -> None:
-    """End this process when the member's votes ask for another key than is in use: it starts anew.
+def lacking_key(engine: Replica, keyring: Keyring) -> bytes:
+    """Return the public key that is to vote on the next block, if its secret is not here.
 
-    Not before: as long as the key that was replaced is asked for, nobody else's vote is this one's.
+    Nothing where it is, or where none of this member's is to vote.
     """
-    if voting_secret(engine, keyring) != engine.secret:
+    asked = engine.voters().get(keyring.name, b"")
+    return asked if asked != keys.public_of(voting_secret(engine, keyring)) else b""
+
+
+def watch_key(engine: Replica, keyring: Keyring, lacking: bytes = b"") -> None:
+    """End this process when another key than the one in use is to vote: it starts anew.
+
+    Not before: until then the votes that count are those of the key that was replaced.
+
+    Parameters
+    ----------
+    lacking
+        As `lacking_key` was when this process began: it is known, and starting anew is no help.
+    """
+    asked = engine.voters().get(keyring.name)
+    if asked not in {None, lacking, keys.public_of(engine.secret)}:
         LOG.warning("the validator key was replaced: starting anew with the new one")
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -14,7 +14,7 @@ from tallystick.ledger.contracts.members import key_proof
 from tallystick.ledger.genesis import Key
 from tallystick.ledger.messages import RotateKey, Transfer
 from tallystick.ledger.transaction import Body, last_nonce, sign_transaction
-from tallystick.node.consortium import voting_secret, watch_key
+from tallystick.node.consortium import lacking_key, voting_secret, watch_key
 from tallystick.storage.sqlite import LedgerStore
 
 NAMES = ("east", "north", "south", "west")
@@ -102,6 +102,20 @@ def test_a_new_key_whose_secret_is_not_here_does_not_vote(world, replica):
         decide(replica, outcome)
 
     assert voting_secret(replica, ring) == ring.validator[-1]
+    assert lacking_key(replica, ring) == keys.public_of(NEW)
+    assert lacking_key(replica, with_both(ring)) == b""
+
+
+def test_a_node_starts_anew_once_for_a_key_that_it_lacks(world, replica, told):
+    ring = world.rings["west"]
+    replica.secret = voting_secret(replica, ring)
+    decide(replica, world.outcomes[-1])
+    decide(replica, world.seal())
+    watch_key(replica, ring)
+    assert told == [signal.SIGTERM]
+    watch_key(replica, ring, lacking_key(replica, ring))
+
+    assert told == [signal.SIGTERM]
 
 
 @pytest.mark.parametrize(("name", "ends"), [("west", True), ("east", False)])
