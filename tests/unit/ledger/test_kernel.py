@@ -1,5 +1,7 @@
 """The transition function: blocks that follow, equal shares, faults of ours kept out."""
 
+from collections import Counter
+
 import msgspec
 import pytest
 from support.play import Play
@@ -13,7 +15,13 @@ from tallystick.ledger import dispatch
 from tallystick.ledger.block import Block, header_hash, transactions_root
 from tallystick.ledger.contracts import accounts
 from tallystick.ledger.genesis import Limits
-from tallystick.ledger.kernel import InvalidBlockError, Kernel, UnsupportedProtocolError
+from tallystick.ledger.kernel import (
+    MOST_FAILED,
+    InvalidBlockError,
+    Kernel,
+    ShareExceededError,
+    UnsupportedProtocolError,
+)
 from tallystick.ledger.messages import ProposeTask, RegisterDataset, Transfer
 from tallystick.ledger.receipt import Receipt
 from tallystick.ledger.transaction import last_nonce
@@ -336,3 +344,15 @@ def test_scratch_state_of_a_proposal_does_not_leak(world):
 
     assert (world.state.root, list(world.state.rows())) == before
     assert play.where == (0, 0, "approve", "seal")
+
+
+def test_work_for_nothing_has_a_bound_for_each_sender_and_the_rest_waits():
+    world = World(audited=False)
+    poor = [world.sign("bravo", Transfer("alpha", 2**60)) for _ in range(MOST_FAILED + 5)]
+    good = world.sign("charlie", Transfer("alpha", 1))
+    outcome = world.kernel.propose(world.state, world.head, world.now, [*poor, good])
+    codes = Counter(error.code for _, error in outcome.refused)
+
+    assert outcome.transactions == (good,)
+    assert codes == {411: MOST_FAILED, ShareExceededError.code: 5}
+    assert [tx.hash for tx, _ in outcome.refused] == [tx.hash for tx in poor]

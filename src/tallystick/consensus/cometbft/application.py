@@ -153,6 +153,10 @@ class Application:
         decided = self._replica.finalize(asked.height, _milliseconds(asked.time), list(asked.txs))
         if self._accuse and any(each.type == EQUIVOCATION for each in asked.misbehavior):
             self._accuse(asked.height)
+        for each in asked.misbehavior:
+            if each.type != EQUIVOCATION:
+                who = each.validator.address.hex()
+                LOG.error("validator %s took part in an attack at height %d", who, each.height)
         response = abci.FinalizeBlockResponse(app_hash=decided.outcome.header.state_root)
         for receipt in decided.outcome.receipts:
             response.tx_results.add(code=receipt.code, data=receipt_hash(receipt))
