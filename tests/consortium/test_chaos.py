@@ -156,9 +156,9 @@ def _kill(consortium, name, kind):
         now = consortium.pids(name)
         if now.get(kind) in {None, 0, before[kind]} or not all(now.values()):
             return False
-        found = heights(consortium)
-        status = status_of(consortium, name)
-        return bool(status) and not status["catching_up"] and found[name] >= max(found.values())
+        known = max(heights(consortium).values())
+        status = status_of(consortium, name)  # asked last: blocks go on meanwhile
+        return bool(status) and not status["catching_up"] and status["height"] >= known
 
     until(is_back, what=f"the return of {name}'s {kind}")
     return left
