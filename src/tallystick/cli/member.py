@@ -219,7 +219,11 @@ def list_(
 
 def _support(reach: Reach, key: Path, change: Change, *, json: bool) -> None:
     from tallystick.federation.membership import support
+    from tallystick.ledger.kernel import KNOWN
+    from tallystick.ledger.messages import Upgrade
 
+    if isinstance(change, Upgrade) and change.version not in KNOWN:
+        warn(f"this program does not know version {change.version}, and stops where it begins")
     with reach.open(key) as acting:
         _show_vote(acting, support(acting, change), json=json)
 

@@ -117,15 +117,23 @@ def find_proposal(state: State, wanted: str) -> OpenProposal:
 
 
 def support(acting: Acting, change: Change) -> Voted:
-    """Propose a change, or vote for it if it is under vote; raises as `Acting.act`.
+    """Propose a change, or vote for it if it is under vote.
 
     Whoever did so before changes nothing, so that it may be repeated.
+
+    Raises
+    ------
+    ConfigError
+        It is a new upgrade at a height that has passed, which would come at once.
+    RejectedError, UnavailableError
+        As `Acting.act`.
     """
     proposal, me = _id_of(change), acting.name
     before = _open(acting.state, proposal)
     if before is not None and me in before.votes:
         return Voted(before, decided=False, before=True)
     if before is None:
+        _check_height(acting, change)
         before = _propose(acting, change)
     if before is not None:
         acting.act(Vote(proposal))
@@ -135,6 +143,13 @@ def support(acting: Acting, change: Change) -> Voted:
     votes = tuple(sorted({*(before.votes if before else ()), me}))
     last = OpenProposal(proposal, change, votes, before.needed if before else len(votes))
     return Voted(last, decided=True, before=False)
+
+
+def _check_height(acting: Acting, change: Change) -> None:
+    """Refuse an upgrade at a height that has passed: it would come as soon as it is decided."""
+    if isinstance(change, Upgrade) and change.height <= acting.engine.head.height:
+        msg = f"height {change.height} has passed: the ledger is at {acting.engine.head.height}"
+        raise ConfigError(msg, hint="give everybody time: choose one that is far ahead")
 
 
 def rotate(acting: Acting, folder: Path, role: Role) -> Rotation:

@@ -152,6 +152,10 @@ class NodeSettings:
         if bool(self.certificate) != bool(self.certificate_key):
             msg = "keys 'certificate' and 'certificate_key' belong together"
             raise ConfigError(msg, hint="name both files, or neither")
+        ports = [self.port, self.p2p_port, *([self.engine_port] if self.engine_port else [])]
+        if len(set(ports)) < len(ports):
+            msg = f"key 'p2p_port' = {self.p2p_port}: each of a node's ports is another one"
+            raise ConfigError(msg, hint="port, p2p_port and engine_port differ")
 
     @classmethod
     def load(cls, path: Path) -> NodeSettings:

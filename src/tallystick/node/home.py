@@ -49,6 +49,7 @@ __all__ = [
 
 KEY = "key"  # names the folder with the key file
 LEDGER, BLOBS = "ledger.db", "blobs"
+OWNER = "member"  # the file with the name of whose node it is
 WORDS = "a node's folder is made by `tally node init HOME --genesis FILE --key DIR`"
 
 
@@ -179,7 +180,20 @@ def open_folder(folder: Path, *, host: str | None = None, port: int | None = Non
     )
     genesis = read_genesis(folder / GENESIS)
     _check_trial(genesis, settings.host)
-    return Given(settings, genesis, load_keyring(_key_folder(folder)))
+    keyring = load_keyring(_key_folder(folder))
+    _check_owner(folder, keyring.name)
+    return Given(settings, genesis, keyring)
+
+
+def _check_owner(folder: Path, name: str) -> None:
+    """Refuse another member's keys; whose node it is was written down when it first had some."""
+    path = folder / OWNER
+    if not path.exists():
+        write_new(path, f"{name}\n")
+    known = path.read_text(encoding="utf-8", errors="replace").strip()
+    if known != name:
+        msg = f"{folder} is the node of '{known}', and the keys in it are of '{name}'"
+        raise ConfigError(msg, hint=f"put the keys of '{known}' back")
 
 
 def open_shelf(folder: Path, settings: NodeSettings, keyring: Keyring) -> Shelf:

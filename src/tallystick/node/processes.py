@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from tallystick.errors import UnavailableError
 from tallystick.storage.files import write_new
 
 __all__ = ["ProcessState", "end_leftovers", "note_processes", "process_states", "started_at"]
@@ -61,7 +62,8 @@ def note_processes(folder: Path, states: Mapping[str, ProcessState]) -> None:
     OSError
         The disk is full or failed.
     """
-    document = {"boot": _boot(), "processes": {name: asdict(each) for name, each in states.items()}}
+    listed = {name: asdict(each) for name, each in states.items()}
+    document = {"boot": _boot(), "folder": _place(folder), "processes": listed}
     write_new(folder / FILE, json.dumps(document).encode())
 
 
@@ -79,11 +81,19 @@ def end_leftovers(folder: Path) -> list[int]:
     """End the processes of an earlier run that still live; return their numbers.
 
     They are killed: whoever watched them was, and both go on from what is on disk.
+
+    Raises
+    ------
+    UnavailableError
+        They are those of another folder, of which this one is a copy.
     """
-    boot, states = _read(folder)
+    boot, states, place = _read(folder)
     if boot != _boot():
         return []
     left = [state for state in states.values() if _lives(state)]
+    if left and place not in {"", _place(folder)}:
+        msg = f"{folder} is a copy of the folder of a node that runs: two of one node vote twice"
+        raise UnavailableError(msg, hint="use the node's own folder")
     for state in left:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(state.pid, signal.SIGKILL)
@@ -97,14 +107,21 @@ def _lives(state: ProcessState) -> bool:
     return state.pid > 1 and state.started > 0 and started_at(state.pid) == state.started
 
 
-def _read(folder: Path) -> tuple[str, dict[str, ProcessState]]:
-    """Return which start of the machine the note is of, and the processes in it."""
+def _read(folder: Path) -> tuple[str, dict[str, ProcessState], str]:
+    """Return of which start of the machine the note is, its processes, and of which folder."""
     try:
         document: Any = json.loads((folder / FILE).read_bytes())
         states = cast("dict[str, dict[str, Any]]", document["processes"])
-        return str(document["boot"]), {name: ProcessState(**each) for name, each in states.items()}
+        listed = {name: ProcessState(**each) for name, each in states.items()}
+        return str(document["boot"]), listed, str(document.get("folder", ""))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return "", {}
+        return "", {}, ""
+
+
+def _place(folder: Path) -> str:
+    """Return what a folder keeps when it is moved, and a copy of it does not have."""
+    found = folder.stat()
+    return f"{found.st_dev}:{found.st_ino}"
 
 
 def _boot() -> str:

@@ -21,6 +21,7 @@ __all__ = ["Backoff", "Child", "Program"]
 LOG = logging.getLogger(__name__)
 MOST_LOG_BYTES = 8 * 1024 * 1024  # beside as much from before
 TAIL_BYTES = 4096
+PANICS = ("panic:", "fatal error:", "ERROR:", "Error:")
 MOST_SAID = 300
 MOST_HOPELESS = 3  # ends in a row that no further try changes, of what was ready for a moment
 
@@ -244,7 +245,7 @@ def _how(status: int) -> str:
 
 
 def _last_line(log: Path | None) -> str:
-    """Return the last line of a log, which is why the program ended, if it said so."""
+    """Return why a program ended, if it said so: where it panicked, else the last line."""
     if log is None:
         return ""
     try:
@@ -254,4 +255,5 @@ def _last_line(log: Path | None) -> str:
     except OSError:
         return ""
     said = [line.strip() for line in lines if line.strip()]
-    return said[-1][:MOST_SAID] if said else ""
+    panics = [line for line in said if line.startswith(PANICS)]
+    return (panics or said)[-1][:MOST_SAID] if said else ""

@@ -255,8 +255,9 @@ async def _serve(home: Home, started: Callable[[str], None] | None, ending: _End
     try:
         await server.serve()
     except SystemExit as error:  # how uvicorn says that it cannot listen
-        msg = f"{settings.host}:{settings.port} cannot be listened on: is the port taken?"
-        raise UnavailableError(msg, hint="choose another with --port") from error
+        msg = f"{settings.host}:{settings.port} cannot be listened on"
+        hint = "the port is taken (--port chooses another), or the host is none of this machine's"
+        raise UnavailableError(msg, hint=hint) from error
     except OSError as error:
         msg = f"certificate {settings.certificate}: {error}"
         raise ConfigError(msg) from error

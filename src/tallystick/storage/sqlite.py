@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["MEMORY", "PROVEN", "LedgerStore"]
 
 BASE, PROVEN = "base", "proven"  # facts
-HINT = "see that the disk works and has room; a damaged copy can be fetched again from others"
+HINT = (
+    "see that the disk works and has room; a damaged copy of what others have comes back from them "
+    "once it is removed, what a solo node seals from its backup alone"
+)
 MEMORY = ":memory:"  # instead of a path: gone when it is closed
 
 SCHEMA = """
@@ -75,7 +78,7 @@ class LedgerStore:
             self._db.executescript(SCHEMA)
         except sqlite3.Error as error:
             msg = f"{path}: {error}"
-            raise UnavailableError(msg) from error
+            raise UnavailableError(msg, hint=HINT) from error
         self._counts: dict[bytes, int] = {}
 
     def claim(self) -> None:

@@ -5,12 +5,13 @@ from types import SimpleNamespace
 import pytest
 from support.world import World
 
+from tallystick.errors import ConfigError
 from tallystick.federation.founding import trial_network
 from tallystick.federation.key_file import load_keyring, save_keyring
 from tallystick.federation.membership import ordering_keys, rotate, support
 from tallystick.ledger.contracts.changes import VotedAlreadyError
 from tallystick.ledger.contracts.members import MembershipError
-from tallystick.ledger.messages import ProposeChange, Remove, Unseat, Vote
+from tallystick.ledger.messages import ProposeChange, Remove, Unseat, Upgrade, Vote
 from tallystick.ledger.transaction import Body, last_nonce, sign_transaction
 
 NAMES = ("east", "north", "south")
@@ -22,7 +23,12 @@ class Hand:
     def __init__(self, world, name, folder):
         save_keyring(folder, world.rings[name])
         self.world, self.name, self.keyring = world, name, world.rings[name]
-        self.engine = SimpleNamespace(genesis=world.genesis, kernel=world.kernel)
+
+    @property
+    def engine(self):
+        return SimpleNamespace(
+            genesis=self.world.genesis, kernel=self.world.kernel, head=self.world.head
+        )
 
     @property
     def state(self):
@@ -85,6 +91,16 @@ def test_who_lost_its_seat_rotates_a_key_that_orders_nothing(tmp_path):
 
     assert len(ordering_keys(world.state, world.genesis)) == 2
     assert not rotate(hands["south"], tmp_path / "south", "validator").seals
+
+
+def test_an_upgrade_at_a_height_that_has_passed_is_not_proposed(tmp_path):
+    world = ledger()
+    north = Hand(world, "north", tmp_path)
+    world.seal()
+
+    with pytest.raises(ConfigError, match="height 1 has passed: the ledger is at 1"):
+        support(north, Upgrade(2, 1))
+    assert support(north, Upgrade(2, 9)).proposal.change == Upgrade(2, 9)
 
 
 def test_two_who_propose_the_same_at_once_have_both_voted(tmp_path):

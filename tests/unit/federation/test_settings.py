@@ -94,3 +94,9 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path, text, named, line):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"node\.toml"):
         NodeSettings.load(tmp_path / "node.toml")
+
+
+@pytest.mark.parametrize("ports", [{"p2p_port": 26651}, {"engine_port": 26651}, {"engine_port": 7}])
+def test_two_ports_that_are_the_same_are_refused(ports):
+    with pytest.raises(ConfigError, match="each of a node's ports is another one"):
+        NodeSettings(port=26651, **{"p2p_port": 7, **ports})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -289,6 +290,22 @@ def test_a_second_supervisor_of_a_folder_is_refused_and_harms_nobody(supervised)
     assert "in use by another run" in other.errors
     assert all(started_at(pid) for pid in pids)
     running.end()
+
+
+def test_a_copy_of_a_folder_whose_node_runs_is_refused_and_ends_nothing(tmp_path):
+    own, copy = tmp_path / "own", tmp_path / "copy"
+    own.mkdir()
+    with subprocess.Popen(["sleep", "60"]) as left:
+        try:
+            note_processes(own, {"x": ProcessState(left.pid, started_at(left.pid), running=True)})
+            shutil.copytree(own, copy)
+            with pytest.raises(UnavailableError, match="is a copy"):
+                end_leftovers(copy)
+            assert left.poll() is None
+            own.rename(tmp_path / "moved")
+            assert end_leftovers(tmp_path / "moved") == [left.pid]
+        finally:
+            left.kill()
 
 
 def test_only_what_an_earlier_run_left_is_ended(tmp_path):

@@ -12,7 +12,7 @@ from tallystick.consensus.cometbft.replica import CannotJudgeError, receipt_hash
 from tallystick.consensus.cometbft.snapshots import RETRY, SnapshotInfo
 from tallystick.consensus.cometbft.validators import address_of, founding_validators
 from tallystick.consensus.engine import RetryLaterError
-from tallystick.errors import DecodeError, InvariantError
+from tallystick.errors import DecodeError, InvariantError, TallyError
 from tallystick.ledger.contracts import members, validators
 from tallystick.ledger.genesis import engine_chain_id
 
@@ -92,6 +92,9 @@ class Application:
         try:
             made = self._answers[kind](getattr(request, kind))
             getattr(response, kind).CopyFrom(made)
+        except TallyError as error:
+            LOG.error("no answer to %s: %s", kind, error)  # noqa: TRY400 - foreseen
+            response.exception.error = f"{kind}: {error}"
         except Exception as error:
             LOG.exception("no answer to %s", kind)
             response.exception.error = f"{kind}: {error}"

@@ -139,7 +139,9 @@ def write_home(
         if not signed.exists():
             if (data / "blockstore.db").exists():
                 msg = f"{signed} is missing: this validator could sign two blocks of one height"
-                hint = f"restore it, or remove {data} and stay down until the others are a block on"
+                hint = (
+                    f"rotate the validator key at another node, then remove {data} and ledger.db*"
+                )
                 raise ConfigError(msg, hint=hint)
             _write(signed, {"height": "0", "round": 0, "step": 0})
         public = keys.public_of(validator_secret)

@@ -177,7 +177,7 @@ def test_a_bad_proposal_is_rejected_and_its_proposer_named(world, comet, pay):
 
 
 def test_a_block_that_needs_a_rule_this_node_lacks_is_rejected_and_nobody_blamed(
-    world, comet, monkeypatch
+    world, comet, monkeypatch, caplog
 ):
     block = block_of(world.forced(world.sign("alpha", ProposeTask(simple()))))
     recipe._compiled.cache_clear()
@@ -189,6 +189,7 @@ def test_a_block_that_needs_a_rule_this_node_lacks_is_rejected_and_nobody_blamed
             comet.ask("consensus", "finalize_block", block.request())
 
     assert "'decide/all/1' is not installed here" in comet.app.replica.failure
+    assert not any(record.exc_info for record in caplog.records)
     assert comet.app.replica.head.height == 0
 
 
