@@ -64,6 +64,7 @@ class Reception:
         self.engine = engine
         self.clock = Clock(engine.head.time)
         self.lock = threading.RLock()
+        self._still = self.lock  # while it is held no block is added
         self.failure: BaseException | None = None
         self._reader = reader
         self._reading = threading.Lock()  # so that whoever reads holds up no block
@@ -188,7 +189,7 @@ class Reception:
             As `check_whole`.
         """
         self.check_whole()
-        with self.lock:
+        with self._still:
             row, proof = self.engine.state.prove_key(key)
             return row, proof, self.engine.head
 

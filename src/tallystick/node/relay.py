@@ -31,13 +31,12 @@ from tallystick.node.reception import Reception
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from tallystick.consensus.cometbft.replica import Replica
-    from tallystick.consensus.cometbft.rpc import CometRpc
+    from tallystick.consensus.cometbft.rpc import CometRpc, RpcError
     from tallystick.consensus.cometbft.validators import Validators
-    from tallystick.crypto.merkle_map import MapProof
     from tallystick.errors import RejectedError
-    from tallystick.ledger.block import Header
     from tallystick.ledger.kernel import Outcome
     from tallystick.storage.sqlite import LedgerStore
 
@@ -90,6 +89,7 @@ class Relay(Reception):
         self._member = member
         self._quiet_seconds = quiet_seconds
         self._also = also
+        self._still = engine.lock
         self._looking, self._asking = make_rpc(), make_rpc()
         self._late: dict[bytes, int] = {}  # what waits, and how high the ledger was when seen to
         self._unhanded = set(engine.waiting())  # taken here, and not known to be with CometBFT
@@ -127,13 +127,6 @@ class Relay(Reception):
     def height(self) -> int:
         """Of the newest block whose evidence is here."""
         return self._height
-
-    def prove(self, key: bytes) -> tuple[bytes | None, MapProof, Header]:
-        """See `Reception.prove`."""
-        self.check_whole()
-        with self.engine.lock:
-            row, proof = self.engine.state.prove_key(key)
-            return row, proof, self.engine.head
 
     def fixed_at(self, height: int) -> int:
         """See `Reception.fixed_at`: a header under CometBFT states what was before it."""
@@ -217,15 +210,13 @@ class Relay(Reception):
             for place, (wire, answer) in enumerate(zip(wires, answers, strict=True))
             if isinstance(answer, bytes)
         ]
-        self._unhanded.update(tx_hash for _, _, tx_hash in taken)
-        earlier = self._earlier({tx_hash for _, _, tx_hash in taken})
+        new = [(tx_hash, wire) for _, wire, tx_hash in taken]
+        earlier = self._earlier(dict(new).keys())
         try:
-            problems = self._rpc.broadcast([*earlier, *(wire for _, wire, _ in taken)])
+            problems = self._hand_over([*earlier, *new])
         except (UnavailableError, DecodeError) as error:
             LOG.warning("%s; what was taken is handed over later", error)
             return answers
-        self._unhanded.difference_update(map(transaction_hash, earlier))
-        self._unhanded.difference_update(tx_hash for _, _, tx_hash in taken)
         told = list(zip(taken, problems[len(earlier) :], strict=True))
         held.update(tx_hash for (_, _, tx_hash), problem in told if problem is None)
         for (place, _, tx_hash), problem in told:
@@ -236,13 +227,24 @@ class Relay(Reception):
                 LOG.warning("transaction %s is handed over later: %s", tx_hash.hex()[:12], problem)
         return answers
 
-    def _earlier(self, taken: set[bytes]) -> list[bytes]:
-        """Return what is to go before those that were taken: a nonce must not be overtaken."""
-        if self._unhanded <= taken:
+    def _earlier(self, new: AbstractSet[bytes]) -> list[tuple[bytes, bytes]]:
+        """Return what is to go before those that are new: a nonce must not be overtaken."""
+        before = self._unhanded - new
+        self._unhanded |= new
+        if not before:
             return []
         waiting = self.engine.waiting()
         self._unhanded.intersection_update(waiting)
-        return [wire for tx, wire in waiting.items() if tx in self._unhanded and tx not in taken]
+        return [each for each in waiting.items() if each[0] in before]
+
+    def _hand_over(
+        self, listed: Sequence[tuple[bytes, bytes]]
+    ) -> list[RetryLaterError | RpcError | None]:
+        """Hand transactions, each with its hash, to CometBFT; raises as `CometRpc.broadcast`."""
+        problems = self._rpc.broadcast([wire for _, wire in listed])
+        said = zip(listed, problems, strict=True)
+        self._unhanded.difference_update(tx for (tx, _), problem in said if problem is None)
+        return problems
 
     def _hand_over_again(self) -> None:
         """Hand over what no block has for a while, and forget what none can hold.
@@ -259,12 +261,9 @@ class Relay(Reception):
             return
         try:
             self.engine.reconsider(tx for tx in seen if height - seen[tx] >= LEFT_OUT_BLOCKS)
-            again = {tx: wire for tx, wire in self.engine.waiting().items() if tx in late}
-            self._rpc.broadcast(list(again.values()))
+            self._hand_over([each for each in self.engine.waiting().items() if each[0] in late])
         except (UnavailableError, DecodeError) as error:
             LOG.info("nothing is handed over now: %s", error)
-        else:
-            self._unhanded.difference_update(again)
 
     # --- blocks and their evidence --------------------------------------------------------------
 

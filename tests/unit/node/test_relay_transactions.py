@@ -178,3 +178,15 @@ def test_a_ledger_that_cannot_go_on_takes_nothing_and_says_why(site):
     assert "protocol 2" in site.relay.facts()["failure"]
     with pytest.raises(UnavailableError):
         site.submit(site.pay())
+
+
+def test_what_cometbft_did_not_take_goes_before_what_comes_next(site, monkeypatch):
+    monkeypatch.setattr(module, "AGAIN_SECONDS", 1000.0)
+    site.start()
+    first, second = (site.pay(nonce=nonce) for nonce in (1, 2))
+    with monkeypatch.context() as patch:
+        patch.setattr(site.rpc, "broadcast", lambda wires: [UnavailableError("odd") for _ in wires])
+        site.submit(first)
+    site.submit(second)
+
+    assert site.rpc.taken == [first.wire, second.wire]
