@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from support.fake_comet import Decision
+from tallystick.consensus.cometbft import snapshots
 
-__all__ = ["begin", "chunks_of", "files_of", "follow"]
+__all__ = ["begin", "chunks_of", "files_of", "follow", "join_chunks"]
 
 
 def follow(outcome, *comets):
@@ -21,6 +22,15 @@ def files_of(comet):
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def join_chunks(chunks, height, root):
+    """Return the rows and the header in the chunks of a snapshot, as whoever takes them in does."""
+    coming = snapshots._Coming(height, root)
+    for chunk in chunks:
+        coming.take(chunk)
+    header = snapshots._whole(coming)
+    return coming.rows, header
 
 
 def chunks_of(comet, snapshot):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tallystick.codec import encode
 from tallystick.errors import ConfigError, UnavailableError
-from tallystick.ledger.collect.installed import UninstalledRuleError, check_live
+from tallystick.ledger.collect.installed import check_live, needing_rules
 from tallystick.ledger.genesis import Genesis, load_genesis
 from tallystick.ledger.kernel import Kernel
 from tallystick.ledger.state import state_from_rows
@@ -54,10 +54,8 @@ class KeptLedger:
         ConfigError
             Names the rule.
         """
-        try:
+        with needing_rules():
             check_live(self._state)
-        except UninstalledRuleError as error:
-            raise ConfigError(str(error), hint=error.hint) from error
 
     @property
     def refuses_for_good(self) -> bool:

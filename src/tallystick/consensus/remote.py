@@ -37,9 +37,8 @@ from tallystick.errors import (
     VerificationError,
 )
 from tallystick.ledger.block import header_hash
-from tallystick.ledger.collect.installed import UninstalledRuleError
+from tallystick.ledger.collect.installed import needing_rules
 from tallystick.ledger.genesis import Genesis
-from tallystick.ledger.kernel import FaultyTransactionError, ShareExceededError
 
 if TYPE_CHECKING:
     from tallystick.consensus.client import Answer, NodeClient
@@ -245,9 +244,8 @@ class Remote(KeptLedger):
         if header.parent != header_hash(self._head):
             self._check_fork(url, block)
         try:
-            outcome = self.kernel.apply(self._state, self._head, block)
-        except UninstalledRuleError as error:
-            raise ConfigError(str(error), hint=error.hint) from error
+            with needing_rules():
+                outcome = self.kernel.apply(self._state, self._head, block)
         except (RejectedError, InvariantError) as error:
             msg = f"block {header.height} claims what its transactions do not do: {error}"
             raise self._witness.name(
@@ -375,8 +373,4 @@ class Remote(KeptLedger):
     def _refusal_of(self, tx: Transaction) -> RejectedError | None:
         """Return why no block can hold the transaction now, `None` if one could."""
         outcome = self.kernel.propose(self._state, self._head, self.now, [tx])
-        for faulty in outcome.faulty:
-            return FaultyTransactionError(faulty.error)
-        for _, error in outcome.refused:
-            return None if isinstance(error, ShareExceededError) else error
-        return None
+        return outcome.refusals.get(tx.hash)

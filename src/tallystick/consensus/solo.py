@@ -19,7 +19,6 @@ from tallystick.errors import ConfigError, RejectedError, VerificationError, to_
 from tallystick.ledger.block import header_hash
 from tallystick.ledger.contracts import members
 from tallystick.ledger.genesis import Genesis
-from tallystick.ledger.kernel import FaultyTransactionError, ShareExceededError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -206,23 +205,19 @@ class Solo(KeptLedger):
         raise ConfigError(msg, hint="its validator key does, or its owner key where it has none")
 
     def _settle(self, outcome: Outcome) -> None:
-        spent: list[bytes] = []
         for tx, receipt in zip(outcome.transactions, outcome.receipts, strict=True):
             self._remember(tx.hash, receipt)
-        for tx, error in outcome.refused:
-            if not isinstance(error, ShareExceededError):
-                spent.append(tx.hash)
-                self._remember(tx.hash, error)
+        refusals = outcome.refusals
+        for tx_hash, error in refusals.items():
+            self._remember(tx_hash, to_keep(error))
         for faulty in outcome.faulty:
             LOG.error("a transaction was left out, our bug: %s", faulty.error)
-            spent.append(faulty.transaction.hash)
-            self._remember(faulty.transaction.hash, FaultyTransactionError(faulty.error))
-        self._pool.settle((tx.hash for tx in outcome.transactions), spent)
+        self._pool.settle((tx.hash for tx in outcome.transactions), refusals)
 
     def _remember(self, tx_hash: bytes, result: Receipt | RejectedError) -> None:
         if len(self._outcomes) > MOST_REMEMBERED:
             del self._outcomes[next(iter(self._outcomes))]  # the oldest; nobody waits for it
-        self._outcomes[tx_hash] = to_keep(result) if isinstance(result, RejectedError) else result
+        self._outcomes[tx_hash] = result
 
 
 def check_seal(state: State, genesis: Genesis, header: Header, evidence: bytes) -> None:

@@ -108,7 +108,7 @@ def _introduced(
     for founder in genesis.founders:
         if founder.id not in planned:
             continue
-        public = next((key.public for key in founder.keys if key.role == "validator"), None)
+        public = founder.validator
         if public is None:
             msg = f"'{founder.id}' has no validator key"
             raise ConfigError(msg, hint="a card that `tally key new` makes has one")

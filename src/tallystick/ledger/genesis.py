@@ -44,6 +44,11 @@ class Founder(Record):
     keys: Annotated[tuple[Key, ...], msgspec.Meta(min_length=1, max_length=16)]
     micros: U63
 
+    @property
+    def validator(self) -> bytes | None:
+        """The public key it votes with, the only one of its role under CometBFT."""
+        return next((key.public for key in self.keys if key.role == "validator"), None)
+
 
 class Limits(Record):
     """Sizes every validator enforces."""
@@ -109,7 +114,7 @@ def _check_validators(genesis: Genesis) -> None:
     if genesis.sealer:
         msg = f"nobody seals under 'cometbft', and '{genesis.sealer}' is named as the sealer"
         raise ConfigError(msg)
-    if not any(key.role == "validator" for each in genesis.founders for key in each.keys):
+    if all(founder.validator is None for founder in genesis.founders):
         msg = "no founder has a validator key, and 'cometbft' needs one at least"
         raise ConfigError(msg)
     for founder in genesis.founders:

@@ -107,6 +107,18 @@ class Outcome:
         """The block without evidence."""
         return Block(self.header, tuple(tx.wire for tx in self.transactions))
 
+    @property
+    def refusals(self) -> dict[bytes, RejectedError]:
+        """Why those that were left out can be in no block after this, by their hash."""
+        found: dict[bytes, RejectedError] = {
+            tx.hash: error
+            for tx, error in self.refused
+            if not isinstance(error, ShareExceededError)
+        }
+        for faulty in self.faulty:
+            found[faulty.transaction.hash] = FaultyTransactionError(faulty.error)
+        return found
+
 
 class Kernel:
     """The transition function of one ledger."""
@@ -146,8 +158,12 @@ class Kernel:
             It can be in no block after ``state`` at ``time``.
         """
         tx = self.parse(wire)
-        check_transaction(state, tx, time, self.chain, self.limits)
+        self.check_envelope(state, tx, time)
         return tx
+
+    def check_envelope(self, state: State, tx: Transaction, time: int) -> None:
+        """Check the envelope of a transaction whose form is right; raises as `check`."""
+        check_transaction(state, tx, time, self.chain, self.limits)
 
     def parse(self, wire: bytes) -> Transaction:
         """Decode a transaction; raises as `parse_transaction`."""
@@ -327,7 +343,7 @@ class _Run:
     def execute(self, tx: Transaction, *, keep_refused: bool = False) -> None:
         """Run one transaction; with ``keep_refused`` a refusal leaves a receipt."""
         kernel, sender = self.kernel, tx.body.sender
-        check_transaction(self.state, tx, self.time, kernel.chain, kernel.limits)
+        kernel.check_envelope(self.state, tx, self.time)
         used = self.used.get(sender, 0) + len(tx.wire)
         if used > max(self.share, kernel.limits.transaction_bytes):
             raise ShareExceededError

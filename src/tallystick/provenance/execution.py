@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tallystick.consensus.finality import check_final, orderers
 from tallystick.errors import (
-    ConfigError,
     DecodeError,
     InvariantError,
     RejectedError,
     VerificationError,
 )
 from tallystick.ledger.block import header_hash
-from tallystick.ledger.collect.installed import UninstalledRuleError
+from tallystick.ledger.collect.installed import needing_rules
 from tallystick.ledger.contracts.members import MEMBERS, ROLL
 from tallystick.ledger.contracts.validators import VALIDATORS
 from tallystick.ledger.kernel import Kernel
@@ -96,9 +95,8 @@ def execute(bundle: Bundle, checkpoint: Checkpoint | None = None) -> Executed:
         _check_final(genesis, state, head, evidence, block)
         evidence = block.evidence
         try:
-            outcome = kernel.apply(state, head, block)
-        except UninstalledRuleError as error:
-            raise ConfigError(str(error), hint=error.hint) from error
+            with needing_rules():
+                outcome = kernel.apply(state, head, block)
         except (RejectedError, InvariantError) as error:
             msg = f"block {block.header.height} {error}"
             raise HistoryError(msg) from error

@@ -22,7 +22,7 @@ from typing import Any
 from tallystick.consensus.cometbft.settings import EngineSettings, config_text
 from tallystick.crypto import keys
 from tallystick.errors import ConfigError
-from tallystick.ledger.genesis import Founder, Genesis, engine_chain_id, genesis_hash
+from tallystick.ledger.genesis import Genesis, engine_chain_id, genesis_hash
 from tallystick.storage.files import sync_folder, translated
 
 __all__ = ["genesis_document", "most_block_bytes", "node_id", "write_home"]
@@ -81,7 +81,7 @@ def genesis_document(genesis: Genesis) -> dict[str, Any]:
             "name": founder.id,
         }
         for founder in genesis.founders
-        for public in _validator_keys(founder)[:1]  # as `founding_validators` has it
+        if (public := founder.validator) is not None
     ]
     return {
         "genesis_time": _timestamp(genesis.time),
@@ -154,11 +154,6 @@ def write_home(
         _write(config / "node_key.json", {"priv_key": _private(node_secret)})
         _write(config / "genesis.json", document)
         _write(config / "config.toml", config_text(settings))
-
-
-def _validator_keys(founder: Founder) -> list[bytes]:
-    """Return the keys a founder votes with; it may have none, and orders nothing then."""
-    return [key.public for key in founder.keys if key.role == "validator"]
 
 
 def _timestamp(milliseconds: int) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -24,20 +23,14 @@ from tallystick.ledger.block import transactions_root
 from tallystick.ledger.collect.installed import UninstalledRuleError, check_live
 from tallystick.ledger.collect.rows import TASKS
 from tallystick.ledger.contracts import members, validators
-from tallystick.ledger.kernel import (
-    FaultyTransactionError,
-    ShareExceededError,
-    UnsupportedProtocolError,
-)
+from tallystick.ledger.kernel import UnsupportedProtocolError
 from tallystick.ledger.state import state_from_rows
 from tallystick.ledger.transaction import (
-    check_transaction,
     transaction_hash,
-    verify_signature,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from tallystick.ledger.block import Block, Header
@@ -50,9 +43,7 @@ __all__ = ["CannotJudgeError", "Decided", "Replica", "receipt_hash"]
 
 LOG = logging.getLogger(__name__)
 MOST_REFUSED = 50_000
-VERIFYING_THREADS = 2
 LEAVING = "leaving"  # a fact of the store
-FEW = 8  # transactions that are verified as soon as they are executed
 
 
 class CannotJudgeError(TallyError):
@@ -131,7 +122,6 @@ class Replica(KeptLedger):
         self._executed: dict[tuple[int, int, bytes], Outcome] = {}
         self._decided: Decided | None = None
         self._listeners: list[Callable[[Outcome], None]] = []
-        self._verifying = ThreadPoolExecutor(VERIFYING_THREADS, "verify")
         self._refused.update(self._pool.take_up(self._state, self._head.time))
         self._look_ahead()
         self._look_for_rules()
@@ -222,7 +212,7 @@ class Replica(KeptLedger):
 
     def close(self) -> None:
         """Close the store."""
-        self._verifying.shutdown()
+        self._mempool.close()
         self._store.close()
 
     # --- what CometBFT asks -----------------------------------------------------------------
@@ -313,8 +303,7 @@ class Replica(KeptLedger):
             try:
                 outcome = self._execute(at, wires)
             except UninstalledRuleError as error:
-                LOG.critical("%s", error)
-                self.failure = f"{error}; {error.hint}"
+                self._stop(f"{error}; {error.hint}")
                 raise
             except RejectedError as error:
                 msg = f"block {height} was decided and cannot be executed: {error}"
@@ -411,16 +400,19 @@ class Replica(KeptLedger):
         try:
             self.kernel.check_protocol(self._state)
         except UnsupportedProtocolError as error:
-            LOG.critical("%s", error)
-            self.failure = str(error)
+            self._stop(str(error))
 
     def _look_for_rules(self) -> None:
         """Stop where a running task uses a rule that is not installed here, and say so."""
         try:
             check_live(self._state)
         except UninstalledRuleError as error:
-            LOG.critical("%s", error)
-            self.failure = f"{error}; {error.hint}"
+            self._stop(f"{error}; {error.hint}")
+
+    def _stop(self, why: str) -> None:
+        """Go on no more; what is here stays readable."""
+        LOG.critical("%s", why)
+        self.failure = why
 
     def _check_able(self) -> None:
         if self.failure:
@@ -431,9 +423,7 @@ class Replica(KeptLedger):
         known = self._executed.get(key)
         if known is not None:
             return known
-        new = [wire for wire in wires if transaction_hash(wire) not in self._mempool]
-        if len(new) > FEW:  # the mempool's were verified when they came
-            self._verify_ahead(new)
+        self._mempool.verify_ahead(self._state, wires)
         outcome = self.kernel.execute(self._state, self._head, at, wires, self._mempool.parse)
         self._executed[key] = outcome
         return outcome
@@ -444,42 +434,26 @@ class Replica(KeptLedger):
     def _key(self, at: int, wires: Sequence[bytes]) -> tuple[int, int, bytes]:
         return self._head.height + 1, at, transactions_root(list(wires))
 
-    def _verify_ahead(self, wires: Sequence[bytes]) -> None:
-        """Verify signatures in two threads: libsodium does not hold the interpreter's lock."""
-
-        def verify(part: Sequence[bytes]) -> None:
-            for wire in part:
-                try:
-                    tx = self.kernel.parse(wire)
-                except RejectedError:
-                    return  # executing it says why
-                verify_signature(self._state, tx, self.kernel.chain)
-
-        parts = [wires[start::VERIFYING_THREADS] for start in range(VERIFYING_THREADS)]
-        list(self._verifying.map(verify, parts))
-
     def _forget_expired(self) -> None:
         """Forget those whose envelope no block can take after the head."""
-        spent: list[bytes] = []
+        refusals: dict[bytes, RejectedError] = {}
         for tx in self._pool.waiting():
             try:
-                check_transaction(self._state, tx, self.now, self.kernel.chain, self.kernel.limits)
+                self.kernel.check_envelope(self._state, tx, self.now)
             except RejectedError as error:
-                spent.append(tx.hash)
-                self._refuse(tx.hash, error)
-        self._pool.settle((), spent)
+                refusals[tx.hash] = error
+        self._forget(refusals)
 
     def _forget_refused(self, outcome: Outcome) -> None:
-        spent: list[bytes] = []
-        for tx, error in outcome.refused:
-            if not isinstance(error, ShareExceededError):
-                spent.append(tx.hash)
-                self._refuse(tx.hash, error)
         for faulty in outcome.faulty:
             LOG.error("a transaction was left out, our bug: %s", faulty.error)
-            spent.append(faulty.transaction.hash)
-            self._refuse(faulty.transaction.hash, FaultyTransactionError(faulty.error))
-        self._pool.settle((), spent)
+        self._forget(outcome.refusals)
+
+    def _forget(self, refusals: Mapping[bytes, RejectedError]) -> None:
+        """Let transactions wait no more, and remember why."""
+        for tx_hash, error in refusals.items():
+            self._refuse(tx_hash, error)
+        self._pool.settle((), refusals)
 
     def _refuse(self, tx_hash: bytes, error: RejectedError) -> None:
         if len(self._refused) >= MOST_REFUSED:

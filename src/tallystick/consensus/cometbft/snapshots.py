@@ -36,7 +36,7 @@ from tallystick.storage.sqlite import LedgerStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["EVERY", "FORMAT", "SnapshotInfo", "Snapshots", "join_chunks"]
+__all__ = ["EVERY", "FORMAT", "SnapshotInfo", "Snapshots"]
 
 LOG = logging.getLogger(__name__)
 FORMAT = 1
@@ -285,21 +285,6 @@ class Snapshots:
                 shutil.rmtree(self._folder / str(old.height), ignore_errors=True)
         except (OSError, sqlite3.Error, TallyError) as error:
             LOG.warning("no snapshot of height %d: %s", head.height, error)
-
-
-def join_chunks(chunks: list[bytes], height: int, root: bytes) -> tuple[dict[bytes, bytes], Header]:
-    """Return the rows and the header in the chunks of a snapshot.
-
-    Raises
-    ------
-    DecodeError
-        They are no snapshot of that height and state root, or the rows are not in order.
-    """
-    coming = _Coming(height, root)
-    for chunk in chunks:
-        coming.take(chunk)
-    header = _whole(coming)
-    return coming.rows, header
 
 
 def _whole(coming: _Coming) -> Header:

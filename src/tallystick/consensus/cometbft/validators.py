@@ -103,9 +103,6 @@ def check_validators(validators: Validators) -> None:
 
 
 def founding_validators(genesis: Genesis) -> Validators:
-    """Return the set of height 1: each founder's first validator key, all of the same power."""
-    found = (
-        next((key.public for key in founder.keys if key.role == "validator"), None)
-        for founder in genesis.founders
-    )
+    """Return the set of height 1: each founder's validator key, all of the same power."""
+    found = (founder.validator for founder in genesis.founders)
     return in_order(Validator(public, FOUNDING_POWER) for public in found if public is not None)

@@ -16,7 +16,7 @@ from tallystick.codec import encode
 from tallystick.consensus.pow.puzzle import check_work, solve
 from tallystick.errors import RejectedError, TallyError
 from tallystick.ledger.block import Block, header_hash
-from tallystick.ledger.kernel import FaultyTransactionError, Kernel, ShareExceededError
+from tallystick.ledger.kernel import Kernel
 from tallystick.ledger.transaction import parse_transaction
 
 if TYPE_CHECKING:
@@ -218,13 +218,8 @@ class Node:
     def _propose(self, time: int) -> Outcome:
         """Execute what waits on scratch state; what is refused waits no longer on this branch."""
         outcome = self.kernel.propose(self.tip_state, self.tip, time, self._pool.values())
-        refused = [(tx, e) for tx, e in outcome.refused if not isinstance(e, ShareExceededError)]
-        refused += [
-            (each.transaction, FaultyTransactionError(each.error)) for each in outcome.faulty
-        ]
-        for tx, error in refused:
-            del self._pool[tx.hash]
-            self._refused[tx.hash] = (self.tip.height, tx, error)
+        for tx_hash, error in outcome.refusals.items():
+            self._refused[tx_hash] = (self.tip.height, self._pool.pop(tx_hash), error)
         return outcome
 
     def _place(self, block: Block) -> list[Block]:

@@ -7,6 +7,7 @@ than those who have the rule.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 from tallystick.errors import ConfigError
@@ -14,10 +15,12 @@ from tallystick.ledger.collect.rows import LIVE, TERMS, MechanismError
 from tallystick.mechanisms.registry import rule_digest
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from tallystick.ledger.state import State
     from tallystick.ledger.terms import Terms
 
-__all__ = ["UninstalledRuleError", "check_installed", "check_live"]
+__all__ = ["UninstalledRuleError", "check_installed", "check_live", "needing_rules"]
 
 
 class UninstalledRuleError(MechanismError):
@@ -50,6 +53,15 @@ def check_installed(terms: Terms) -> None:
             msg = f"stage '{stage.name}': the rule '{stage.rule}' here is not the one the terms pin"
             hint = f"the terms pin {digest.hex() or 'none'}, here is {known.hex() or 'a built-in'}"
             raise UninstalledRuleError(msg, hint=hint)
+
+
+@contextmanager
+def needing_rules() -> Generator[None]:
+    """Say to whoever runs this that something has to be installed: a `ConfigError`."""
+    try:
+        yield
+    except UninstalledRuleError as error:
+        raise ConfigError(str(error), hint=error.hint) from error
 
 
 def check_live(state: State) -> None:

@@ -77,12 +77,7 @@ def found(state: State, genesis: Genesis) -> None:
 
 def founding_seats(genesis: Genesis) -> tuple[str, ...]:
     """Return the founders that have a validator key, sorted: who validates under CometBFT."""
-    able = (
-        founder.id
-        for founder in genesis.founders
-        if any(key.role == "validator" for key in founder.keys)
-    )
-    return tuple(sorted(able))
+    return tuple(sorted(each.id for each in genesis.founders if each.validator is not None))
 
 
 def seats(state: State) -> tuple[str, ...]:

@@ -205,7 +205,7 @@ def test_what_was_executed_is_forgotten_after_the_block(world, replica, executio
 
 @pytest.mark.parametrize("few", [8, 10_000])
 def test_verifying_ahead_changes_nothing(world, make_replica, pay, monkeypatch, few):
-    monkeypatch.setattr("tallystick.consensus.cometbft.replica.FEW", few)
+    monkeypatch.setattr("tallystick.consensus.cometbft.mempool.FEW", few)
     replica = make_replica()
     for _ in range(10):
         for name in ("alpha", "bravo", "charlie", "delta"):
@@ -223,7 +223,7 @@ def test_verifying_ahead_changes_nothing(world, make_replica, pay, monkeypatch, 
 def test_verifying_ahead_hides_nothing_that_is_wrong(
     world, make_replica, pay, monkeypatch, place, few
 ):
-    monkeypatch.setattr("tallystick.consensus.cometbft.replica.FEW", few)
+    monkeypatch.setattr("tallystick.consensus.cometbft.mempool.FEW", few)
     replica = make_replica()
     sent = [pay().wire for _ in range(20)]
     broken = sent[place][:-1] + bytes([sent[place][-1] ^ 1])
@@ -241,7 +241,7 @@ def test_verifying_ahead_hides_nothing_that_is_wrong(
 def test_signatures_are_verified_before_the_block_is_executed(world, replica, pay, monkeypatch):
     sent = [pay().wire for _ in range(20)]
     transaction._verified.clear()
-    replica._verify_ahead(sent)
+    replica._mempool.verify_ahead(replica.state, sent)
 
     assert len(transaction._verified) == 20
     monkeypatch.setattr(transaction.keys, "is_valid", crash)

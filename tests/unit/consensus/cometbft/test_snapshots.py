@@ -4,10 +4,10 @@ import sqlite3
 
 import pytest
 from support.fake_comet import ACCEPT, Decision
-from support.snapshots import begin, chunks_of, files_of
+from support.snapshots import begin, chunks_of, files_of, join_chunks
 
 from tallystick.consensus.cometbft import snapshots as module
-from tallystick.consensus.cometbft.snapshots import FORMAT, join_chunks
+from tallystick.consensus.cometbft.snapshots import FORMAT
 from tallystick.errors import DecodeError, UnavailableError
 from tallystick.storage.sqlite import LedgerStore
 
