@@ -29,12 +29,12 @@ from support.consortia import (
     until,
 )
 from support.pilot_site import Site
+from support.pilots import report_of
 
 import tallystick as ts
 from tallystick.lab.consortium import Consortium
 from tallystick.ledger.block import header_hash
 from tallystick.ledger.collect.notes import Forfeited, Paid, Shut
-from tallystick.ledger.genesis import genesis_hash
 from tallystick.ledger.transaction import parse_transaction
 from tallystick.node.processes import started_at
 
@@ -211,11 +211,5 @@ def _check_records(consortium, found):
 
 def _check_bundles(consortium):
     for name in NAMES:
-        out = consortium.home(name) / "chaos"
-        report = ts.verify(
-            out / "run.tally",
-            genesis=genesis_hash(consortium.genesis).hex(),
-            model=out / "model.safetensors",
-            replay=True,
-        )
+        report = report_of(consortium, "chaos", name)
         assert report, report.checks

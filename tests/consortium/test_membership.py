@@ -7,6 +7,7 @@ import pytest
 from support.commands import execute
 from support.consortia import NAMES, Members, Payer, odd, row_of, status_of, until
 from support.pilot_site import Site
+from support.pilots import report_of
 
 import tallystick as ts
 from tallystick.codec import decode
@@ -15,7 +16,6 @@ from tallystick.consensus.wire import blocks_in
 from tallystick.crypto import keys
 from tallystick.federation.key_file import load_keyring
 from tallystick.lab.consortium import Consortium
-from tallystick.ledger.genesis import genesis_hash
 
 pytestmark = pytest.mark.network
 
@@ -53,13 +53,7 @@ def test_a_fifth_validator_comes_by_vote_and_one_that_is_voted_out_writes_no_mor
     assert (refused.status_code, refused.json()["error"]["code"]) == (401, "unknown-key")
     assert heights == list(range(1, len(heights) + 1))
     for task, name in (("before", "east"), ("before", OLD), ("after", NEWCOMER), ("after", "east")):
-        out = consortium.home(name) / task
-        report = ts.verify(
-            out / "run.tally",
-            genesis=genesis_hash(consortium.genesis).hex(),
-            model=out / "model.safetensors",
-            replay=True,
-        )
+        report = report_of(consortium, task, name)
         assert report, report.checks
 
 

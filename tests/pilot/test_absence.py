@@ -6,13 +6,12 @@ import time
 
 import pytest
 from support.pilot_site import Site
-from support.pilots import row_of, start_member
+from support.pilots import report_of, row_of, start_member
 
 import tallystick as ts
 from tallystick.lab.pilot import Pilot
 from tallystick.ledger.collect.notes import Shut
 from tallystick.ledger.collect.rows import NAMES as TASKS_BY_NAME
-from tallystick.ledger.genesis import genesis_hash
 from tallystick.provenance.leaf import parse_leaf
 
 pytestmark = pytest.mark.network
@@ -40,13 +39,7 @@ def test_whoever_was_away_fetches_what_it_missed(tmp_path):
     assert (others, returned) == ([0, 0, 0], 0)
     assert row.status == "done"
     for name in NAMES:
-        out = pilot.home(name) / "away"
-        report = ts.verify(
-            out / "run.tally",
-            genesis=genesis_hash(pilot.genesis).hex(),
-            model=out / "model.safetensors",
-            replay=True,
-        )
+        report = report_of(pilot, "away", name)
         assert report, report.checks
         assert report.model_root == row.model.root.hex()
 

@@ -9,11 +9,10 @@ from collections import Counter
 import pytest
 from support.consortia import records_of
 from support.pilot_site import Site
-from support.pilots import row_of, start_member
+from support.pilots import report_of, row_of, start_member
 
 import tallystick as ts
 from tallystick.lab.pilot import Pilot
-from tallystick.ledger.genesis import genesis_hash
 
 pytestmark = pytest.mark.network
 
@@ -88,13 +87,7 @@ def test_thirty_kills_lose_nothing_and_repeat_nothing(tmp_path, seed):
         again[line.split()[0]] += times - 1
     assert all(again[name] <= members.kills[name] for name in NAMES)
     for name in NAMES:
-        out = pilot.home(name) / "chaos"
-        report = ts.verify(
-            out / "run.tally",
-            genesis=genesis_hash(pilot.genesis).hex(),
-            model=out / "model.safetensors",
-            replay=True,
-        )
+        report = report_of(pilot, "chaos", name)
         assert report, report.checks
     row = row_of(pilot, "chaos")
     assert (row.status, row.withheld, row.faulty) == ("done", (), ())

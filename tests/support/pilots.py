@@ -5,8 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import tallystick as ts
 from tallystick.lab.pilot import COMMAND
 from tallystick.ledger.collect.rows import NAMES, TASKS
+from tallystick.ledger.genesis import genesis_hash
 
 TESTS = Path(__file__).parents[1]
 SITE = "support.pilot_site:Site"
@@ -23,6 +25,17 @@ def start_member(pilot, folder, name, task, **arguments):
         return subprocess.Popen(
             (*command, *settings, "--verbose"), stdout=log, stderr=log, env=environment
         )
+
+
+def report_of(network, task, name):
+    """Return what verifying a member's bundle of a task says, replay and model file included."""
+    out = network.home(name) / task
+    return ts.verify(
+        out / "run.tally",
+        genesis=genesis_hash(network.genesis).hex(),
+        model=out / "model.safetensors",
+        replay=True,
+    )
 
 
 def row_of(pilot, task):

@@ -19,7 +19,7 @@ from typer.main import get_command
 from tallystick.cli.bench import bench
 from tallystick.cli.demo import demo
 from tallystick.cli.explain import explain
-from tallystick.cli.failure import DONE, INTERRUPTED, UNAVAILABLE, describe, report, wants_json
+from tallystick.cli.failure import report, wants_json
 from tallystick.cli.join import join
 from tallystick.cli.key import keys
 from tallystick.cli.lab import lab
@@ -31,6 +31,7 @@ from tallystick.cli.run import run
 from tallystick.cli.status import status
 from tallystick.cli.task import tasks
 from tallystick.cli.verify import verify
+from tallystick.failure import DONE, INTERRUPTED, UNAVAILABLE, describe
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -5,32 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tallystick.cli.output import complain, print_document
-from tallystick.failure import (
-    BAD_INPUT,
-    BUG,
-    DONE,
-    FALSE,
-    INTERRUPTED,
-    UNAVAILABLE,
-    Failure,
-    describe,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = [
-    "BAD_INPUT",
-    "BUG",
-    "DONE",
-    "FALSE",
-    "INTERRUPTED",
-    "UNAVAILABLE",
-    "Failure",
-    "describe",
-    "report",
-    "wants_json",
-]
+    from tallystick.failure import Failure
+
+__all__ = ["report", "wants_json"]
 
 
 def report(failure: Failure, *, as_json: bool) -> int:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tallystick.cli.failure import DONE, FALSE
 from tallystick.cli.options import Authority, GenesisPin, Json, KeyFolder, Proxy
 from tallystick.cli.output import Bar, print_document, quiet_stdout, say, warn
 from tallystick.errors import ConfigError
+from tallystick.failure import DONE, FALSE
 
 if TYPE_CHECKING:
     from tallystick.federation.joining import Joined, Progress

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from tallystick.cli.failure import DONE, FALSE
 from tallystick.cli.options import Json
 from tallystick.cli.output import Bar, print_document, quiet_stdout
 from tallystick.cli.summary import tell_run
+from tallystick.failure import DONE, FALSE
 
 __all__ = ["run"]
 

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from tallystick.cli.failure import DONE, UNAVAILABLE
 from tallystick.cli.options import Authority, GenesisPin, Json, NodeUrl, Proxy
 from tallystick.cli.output import print_document, say, table
 from tallystick.errors import UnavailableError, VerificationError
+from tallystick.failure import DONE, UNAVAILABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,10 +38,6 @@ OPTIONAL = {
     "failure": str,
 }
 MOST = 10**15  # milliseconds that are told apart
-ITEMS: dict[str, Callable[[object], bool]] = {
-    "accused": lambda each: isinstance(each, dict),
-    "upgrades": lambda each: _is_upgrade(each),  # noqa: PLW0108 - it comes later
-}
 UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -89,7 +85,7 @@ def _checked(document: dict[str, Any]) -> dict[str, Any]:
     for name, kind in OPTIONAL.items():
         if not isinstance(document.setdefault(name, kind()), kind):
             document[name] = kind()
-    odd = [name for name, is_right in ITEMS.items() if not all(map(is_right, document[name]))]
+    odd = [name for name in ITEMS if not all(map(ITEMS[name], document[name]))]
     if not isinstance(document.get("history_from", 1), int):
         odd.append("history_from")
     if odd:
@@ -99,11 +95,18 @@ def _checked(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
+def _is_table(each: object) -> bool:
+    return isinstance(each, dict)
+
+
 def _is_upgrade(each: object) -> bool:
     """Whether this is a version and a height."""
     if not isinstance(each, list):
         return False
     return [type(number) for number in cast("list[object]", each)] == [int, int]
+
+
+ITEMS: dict[str, Callable[[object], bool]] = {"accused": _is_table, "upgrades": _is_upgrade}
 
 
 def _tell(found: dict[str, Any]) -> None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tallystick.cli.failure import DONE, FALSE
 from tallystick.cli.options import Json
 from tallystick.cli.output import mark, print_document, say, warn
 from tallystick.errors import ConfigError
+from tallystick.failure import DONE, FALSE
 
 if TYPE_CHECKING:
     from tallystick.provenance.report import Report

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-import signal
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +27,7 @@ from tallystick.node.gate import Gate, Limits
 from tallystick.node.home import BLOBS, LEDGER, Given, Home, open_folder, open_shelf
 from tallystick.node.loneliness import Loneliness
 from tallystick.node.metrics import EngineMetrics, Metrics
+from tallystick.node.parent import end_this_process
 from tallystick.node.relay import Relay
 from tallystick.node.replication import Replicator
 from tallystick.node.service import Service
@@ -252,7 +251,7 @@ def watch_key(engine: Replica, keyring: Keyring, lacking: bytes = b"") -> None:
     asked = engine.voters().get(keyring.name)
     if asked not in {None, lacking, keys.public_of(engine.secret)}:
         LOG.warning("the validator key was replaced: starting anew with the new one")
-        os.kill(os.getpid(), signal.SIGTERM)
+        end_this_process()
 
 
 def _signer(engine: Replica, keyring: Keyring) -> Signer:

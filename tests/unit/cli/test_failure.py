@@ -12,7 +12,7 @@ import pytest
 from support.commands import environment, execute
 
 from tallystick.cli import main
-from tallystick.cli.failure import describe, wants_json
+from tallystick.cli.failure import wants_json
 from tallystick.errors import (
     ConfigError,
     DecodeError,
@@ -22,6 +22,7 @@ from tallystick.errors import (
     UnavailableError,
     VerificationError,
 )
+from tallystick.failure import describe
 
 WRONG = [
     ["nope"],

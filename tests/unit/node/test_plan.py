@@ -91,26 +91,23 @@ def test_who_supervises_ends_with_whoever_started_it(tmp_path):
 def test_nothing_in_the_folder_where_it_is_started_is_run(tmp_path):
     for name in ("json.py", "selectors.py", "signal.py", "tallystick.py"):
         (tmp_path / name).write_text("raise SystemExit('it was run')")
-    supervised = subprocess.run(
-        (sys.executable, "-P", "-c", BECOME, str(tmp_path), "import sys; sys.exit(7)"),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=environment(),
-        check=False,
-    )
     command = application_command(
         tmp_path, Meeting(tmp_path, tmp_path / "s", 1, 2), host="", port=0, as_json=False
     )
-    served = subprocess.run(
-        command,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=environment(),
-        check=False,
+    supervised, served = (
+        subprocess.run(
+            each,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=environment(),
+            check=False,
+        )
+        for each in (
+            (sys.executable, "-P", "-c", BECOME, str(tmp_path), "import sys; sys.exit(7)"),
+            command,
+        )
     )
 
     assert supervised.returncode == 7, supervised.stderr
